@@ -1,0 +1,3 @@
+"""jaxcolor: training and applying image colorization networks, in JAX and Flax."""
+
+__version__ = "0.1.0"

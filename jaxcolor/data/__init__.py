@@ -1,0 +1,1 @@
+"""Pictures: sources, transforms, the demo set, and the grain pipeline."""

@@ -1,0 +1,1 @@
+"""Networks: U-Net generator and PatchGAN discriminator (Flax Linen, NHWC)."""

@@ -1,0 +1,1 @@
+"""Training: state, optimizers, the pure step, checkpoints, reports, and the loop."""
