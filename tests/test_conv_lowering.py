@@ -1,0 +1,173 @@
+"""Every lowering computes the written formula, and the same gradients as the native one."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.sharding import AxisType, PartitionSpec
+
+from jaxcolor.models import conv_lowering
+from jaxcolor.models.conv_lowering import convolve, transposed_convolve
+
+FAST = [name for name in conv_lowering.LOWERINGS if name not in ("auto", "native")]
+# Largest error allowed, as a fraction of the largest entry of the right answer. bfloat16 keeps 8
+# bits of each operand, cotangent and result, each rounded at most once more than in the other one.
+TOLERANCE = {"float32": 2e-6, "bfloat16": 2e-2, "float64": 1e-14}
+
+
+def random(seed, *shape):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def assert_close(actual, expected, dtype, what):
+    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    assert actual.shape == expected.shape, what
+    error = np.abs(actual - expected).max() / max(np.abs(expected).max(), 1e-30)
+    assert error <= TOLERANCE[dtype], f"{what}: {error:.2e} > {TOLERANCE[dtype]:.0e}"
+
+
+def convolve_by_formula(x, kernel, stride, padding):
+    """y[p] = sum over k of x[stride p + k - padding] kernel[k]."""
+    x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    rows, columns = kernel.shape[:2]
+    height, width = (x.shape[1] - rows) // stride + 1, (x.shape[2] - columns) // stride + 1
+    y = np.zeros((x.shape[0], height, width, kernel.shape[3]))
+    for i in range(height):
+        for j in range(width):
+            window = x[:, i * stride : i * stride + rows, j * stride : j * stride + columns]
+            y[:, i, j] = np.einsum("nklc,klco->no", window, kernel)
+    return y
+
+
+def torch_conv_transpose_by_formula(x, kernel):
+    """ConvTranspose2d(in, out, 4, 2, 1), kernel as [4, 4, in, out]: y[2 i - 1 + k] += x[i] w[k]."""
+    batch, height, width, _ = x.shape
+    y = np.zeros((batch, 2 * height + 2, 2 * width + 2, kernel.shape[3]))
+    for i in range(height):
+        for j in range(width):
+            window = np.einsum("nc,klco->nklo", x[:, i, j], kernel)
+            y[:, 2 * i : 2 * i + 4, 2 * j : 2 * j + 4] += window
+    return y[:, 1:-1, 1:-1]
+
+
+@pytest.mark.parametrize("lowering", conv_lowering.LOWERINGS)
+@pytest.mark.parametrize(
+    ("size", "stride", "padding", "height", "width"),
+    [(4, 2, 1, 8, 12), (4, 2, 1, 7, 9), (4, 1, 1, 6, 5), (3, 2, 1, 7, 8), (1, 1, 0, 3, 2)],
+)
+def test_convolve_is_the_written_formula(lowering, size, stride, padding, height, width):
+    x, kernel = random(0, 2, height, width, 3), random(1, size, size, 3, 5)
+    y = convolve(x, kernel, stride=stride, padding=padding, lowering=lowering)
+    assert_close(y, convolve_by_formula(x, kernel, stride, padding), "float32", "y")
+
+
+@pytest.mark.parametrize("lowering", conv_lowering.LOWERINGS)
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 2), (3, 5), (8, 4)])
+def test_transposed_convolve_is_that_of_torch_with_the_kernel_turned(lowering, height, width):
+    x, kernel = random(0, 2, height, width, 3), random(1, 4, 4, 3, 5)
+    y = transposed_convolve(x, kernel, lowering=lowering)
+    assert_close(y, torch_conv_transpose_by_formula(x, kernel[::-1, ::-1]), "float32", "y")
+
+
+def compare_with_native(operation, x, kernel, dtype, compute_dtype, lowering):
+    """Holds value and both gradients of `lowering` to those of native."""
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def run(name, x, kernel, seed):
+        y, pull = jax.vjp(
+            lambda x, k: operation(x, k, compute_dtype=compute_dtype, lowering=name), x, kernel
+        )
+        dy = jax.random.normal(jax.random.key(seed), y.shape, jnp.float32)
+        return y, *pull(dy.astype(y.dtype))
+
+    actual, expected = (run(name, x, kernel, 7) for name in (lowering, "native"))
+    assert actual[1].dtype == x.dtype
+    assert actual[2].dtype == kernel.dtype
+    for what, a, e in zip(("y", "dx", "dkernel"), actual, expected, strict=True):
+        assert_close(a, e, dtype, f"{what} of {x.shape} by {kernel.shape}")
+
+
+sizes = st.integers(1, 9)
+channels = st.sampled_from([1, 2, 3, 8, 17])
+dtypes = st.sampled_from(["float32", "bfloat16"])
+
+
+@pytest.mark.parametrize("lowering", FAST)
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(
+    shape=st.tuples(st.integers(1, 3), sizes, sizes, channels),
+    out=channels,
+    size=st.sampled_from([1, 3, 4]),
+    stride=st.sampled_from([1, 2]),
+    padding=st.integers(0, 2),
+    dtype=dtypes,
+)
+def test_convolve_agrees_with_native(lowering, shape, out, size, stride, padding, dtype):
+    batch, height, width, features = shape
+    height, width = (max(n, size - 2 * padding) for n in (height, width))
+    x = jnp.asarray(random(0, batch, height, width, features), dtype)
+    operation = functools.partial(convolve, stride=stride, padding=padding)
+    kernel = jnp.asarray(random(1, size, size, features, out))
+    compare_with_native(operation, x, kernel, dtype, dtype, lowering)
+
+
+@pytest.mark.parametrize("lowering", FAST)
+@settings(max_examples=8, deadline=None, derandomize=True)
+@given(shape=st.tuples(st.integers(1, 3), sizes, sizes, channels), out=channels, dtype=dtypes)
+def test_transposed_convolve_agrees_with_native(lowering, shape, out, dtype):
+    x = jnp.asarray(random(0, *shape), dtype)
+    kernel = jnp.asarray(random(1, 4, 4, shape[3], out))
+    compare_with_native(transposed_convolve, x, kernel, dtype, dtype, lowering)
+
+
+@pytest.mark.parametrize("lowering", FAST)
+def test_float64_is_exact(lowering):
+    with jax.enable_x64(True):
+        x = jnp.asarray(random(0, 2, 7, 6, 3), jnp.float64)
+        kernel = jnp.asarray(random(1, 4, 4, 3, 5), jnp.float64)
+        for stride in (1, 2):
+            operation = functools.partial(convolve, stride=stride, padding=1)
+            compare_with_native(operation, x, kernel, "float64", "float64", lowering)
+        compare_with_native(transposed_convolve, x, kernel, "float64", "float64", lowering)
+
+
+@pytest.mark.parametrize("lowering", conv_lowering.LOWERINGS)
+def test_two_devices_compute_what_one_does(lowering):
+    if jax.device_count() < 2:
+        pytest.skip("one device")
+
+    def loss(x, down, up):
+        y = convolve(x, down, stride=2, padding=1, lowering=lowering)
+        return jnp.mean(transposed_convolve(y, up, lowering=lowering) ** 2)
+
+    def gradients(x, down, up):
+        return jax.lax.pmean(jax.grad(loss, (1, 2))(x, down, up), "data")
+
+    mesh = jax.make_mesh((2,), ("data",), (AxisType.Auto,), devices=jax.devices()[:2])
+    sharded = jax.shard_map(
+        gradients,
+        mesh=mesh,
+        in_specs=(PartitionSpec("data"), PartitionSpec(), PartitionSpec()),
+        out_specs=PartitionSpec(),
+        check_vma=False,
+    )
+    operands = random(0, 4, 8, 8, 3), random(1, 4, 4, 3, 6), random(2, 4, 4, 6, 5)
+    alone = jax.jit(jax.grad(loss, (1, 2)))(*operands)
+    for actual, expected in zip(jax.jit(sharded)(*operands), alone, strict=True):
+        assert_close(actual, expected, "float32", "gradient")
+
+
+def test_an_unknown_lowering_is_named():
+    with pytest.raises(ValueError, match="'fft' is not one of"):
+        convolve(
+            jnp.ones((1, 4, 4, 1)), jnp.ones((4, 4, 1, 1)), stride=2, padding=1, lowering="fft"
+        )
+
+
+def test_a_transposed_kernel_that_is_not_4x4_is_refused():
+    with pytest.raises(ValueError, match=r"\(3, 3\); transposed_convolve needs \(4, 4\)"):
+        transposed_convolve(jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1)))
