@@ -1,0 +1,107 @@
+"""pix2pix as the paper trains it, for any folder of side-by-side pictures, or for none.
+
+python run.py --config configs/pix2pix.py                          # the demo set
+python run.py --config configs/pix2pix.py --config.data.path=DIR   # DIR/train and DIR/val
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """The experiment; every section holds the keyword arguments of one constructor."""
+    config = ConfigDict()
+    config.seed = 0
+    config.init_from = ""  # a workdir whose weights to start from
+
+    config.data = ConfigDict(
+        {
+            "path": "",  # holds train/ and val/
+            "target_side": "left",  # of the side-by-side files, as in the paper's Function 1
+            "mixed_sizes": "error",  # or "resize"
+            "image_size": 256,
+            "resize": "bicubic",
+        }
+    )
+    config.demo = ConfigDict({"train": 400, "validation": 32, "seed": 0})
+
+    # The kinds of augmentation are the paper's; it prints no ranges, so these are ours.
+    config.augment = ConfigDict(
+        {
+            "load_size": 286,
+            "flip": True,
+            "rotation": 5.0,  # degrees
+            "shear": 3.0,  # degrees
+            "zoom": 0.05,
+            "shift": 0.03,  # of the side
+            "noise": 0.02,  # standard deviation on [-1, 1], on the condition only
+            "fill": "white",
+        }
+    )
+    config.loader = ConfigDict({"num_threads": 2, "num_workers": 0, "prefetch": 4})
+
+    # Affine instance norm is what batch norm computes at batch 1, at any batch and device count.
+    config.generator = ConfigDict(
+        {
+            "base_width": 64,
+            "output_channels": 3,
+            "norm": "instance",
+            "norm_epsilon": 1e-5,
+            "norm_scale_stddev": 0.02,
+            "normalize_bottleneck": False,
+            "dropout_levels": (1, 2, 3),
+            "dropout_rate": 0.5,
+            "leaky_slope": 0.2,
+            "skip_activation": "relu",
+        }
+    )
+    config.discriminator = ConfigDict(
+        {
+            "base_width": 64,
+            "strided_layers": 3,
+            "first_bias": True,
+            "norm": "instance",
+            "norm_epsilon": 1e-5,
+            "norm_scale_stddev": 0.02,
+            "leaky_slope": 0.2,
+        }
+    )
+    config.losses = ConfigDict({"adversarial": 1.0, "l1": 100.0, "discriminator": 1.0})
+    for name in ("generator_optimizer", "discriminator_optimizer"):
+        config[name] = ConfigDict(
+            {
+                "learning_rate": 2e-4,
+                "b1": 0.5,
+                "b2": 0.999,
+                "epsilon": 1e-8,
+                "schedule": "constant",  # or "constant_then_linear"
+                "decay_fraction": 0.5,
+            }
+        )
+    config.train = ConfigDict(
+        {
+            "epochs": 100,
+            "batch_size": 4,
+            "update": "simultaneous",  # or "sequential"
+            "compute_dtype": "float32",  # or "bfloat16"
+            "lowering": "auto",
+            "log_every": 50,
+        }
+    )
+    config.checkpoint = ConfigDict(
+        {"every_epochs": 1, "every_steps": 0, "keep_last": 2, "keep_best": 1}
+    )
+    config.evaluation = ConfigDict(
+        {"batch_size": 8, "statistics": "picture", "dropout": False, "samples": 4}
+    )
+    config.parallel = ConfigDict({"backend": "shard_map"})  # or "pmap"
+
+    # What replaces the above without data.path, unless set on the command line: a network of full
+    # depth and a quarter of the width, and epochs enough to colour the demo set in minutes.
+    config.demo_settings = ConfigDict(
+        {
+            "generator": {"base_width": 16},
+            "discriminator": {"base_width": 16},
+            "train": {"epochs": 3, "batch_size": 1},
+        }
+    )
+    return config

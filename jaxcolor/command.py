@@ -1,0 +1,95 @@
+"""The training command behind run.py: flags to experiment, errors to one line and a status."""
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import absl.logging
+import jax
+from absl import flags
+from ml_collections import ConfigDict
+
+from jaxcolor import description, experiment
+from jaxcolor.errors import UserError
+from jaxcolor.training.loop import Interrupted
+
+BAD_USAGE = 2
+INTERRUPTED = 130
+
+
+def parse_flags(argv: list[str], values: flags.FlagValues) -> list[str]:
+    """What `values` leaves of `argv`; a mistake in it is one line and exit status 2."""
+    try:
+        rest = values(argv)
+        if values["config"].value is None:
+            raise flags.Error("--config is required, for example --config configs/pix2pix.py")
+        if rest[1:]:
+            raise flags.Error(f"unknown argument {rest[1]!r}: write --flag=value")
+        return rest
+    except SystemExit:
+        raise
+    except Exception as error:  # a config file is a program: anything may come out of it
+        reason = " ".join(str(error).split()) or type(error).__name__
+        sys.stderr.write(f"error: {reason}\n")
+        raise SystemExit(BAD_USAGE) from None
+
+
+def train(
+    config: ConfigDict, overridden: Iterable[str], workdir: str | Path, *, dry_run: bool
+) -> int:
+    """Trains, or describes, what `config` says; returns the exit status.
+
+    Args:
+      config: as its file and the command line made it.
+      overridden: keys set on the command line, "section.key".
+      workdir: where the results go.
+      dry_run: print the resolved config, parameters, cost and memory, and do nothing else.
+    """
+    _set_up_jax()
+    with _errors_as_lines() as status:
+        resolved, changes = experiment.resolve(config, overridden)
+        if changes:
+            listed = ", ".join(f"{key}={value}" for key, value in changes.items())
+            print(f"no data.path: training on the demo set, with {listed}")
+        built = experiment.build(resolved)
+        if dry_run:
+            print(resolved)
+            print(description.describe(built))
+        else:
+            device = jax.devices()[0].device_kind
+            print(
+                f"{len(built.sources[0])} pictures to train on, {len(built.sources[1])} to "
+                f"validate on; {built.devices.device_count} x {device}; results in {workdir}",
+                flush=True,
+            )
+            experiment.run(built, workdir)
+    return status[0]
+
+
+def _set_up_jax() -> None:
+    """Keeps compiled programs between runs, and the libraries' own chatter out of sight."""
+    root = os.environ.get("JAXCOLOR_CACHE") or Path.home() / ".cache" / "jaxcolor"
+    if not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", str(Path(root) / "xla"))
+    absl.logging.set_verbosity(absl.logging.ERROR)
+    logging.getLogger("jax").setLevel(logging.ERROR)
+
+
+@contextlib.contextmanager
+def _errors_as_lines() -> Iterator[list[int]]:
+    """Prints a user's error as one line; the list holds the exit status afterwards."""
+    status = [0]
+    try:
+        yield status
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        status[0] = 1
+    except Interrupted as wish:
+        sys.stderr.write(f"{wish}\n")
+        status[0] = INTERRUPTED
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped at once; the same command goes on from the last checkpoint\n")
+        status[0] = INTERRUPTED

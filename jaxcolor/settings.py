@@ -1,0 +1,157 @@
+"""The config's sections as typed settings, checked: names, types, ranges."""
+
+import typing
+from typing import Any, NamedTuple
+
+from jaxcolor import configuration
+from jaxcolor.errors import ConfigError
+from jaxcolor.models.conv_lowering import LOWERINGS
+from jaxcolor.training import steps
+
+COMPUTE_DTYPES = ("float32", "bfloat16")
+
+
+class DataSettings(NamedTuple):
+    """Section `data`: which pictures, and their size for the networks in pixels."""
+
+    path: str
+    target_side: str = "left"
+    mixed_sizes: str = "error"
+    image_size: int = 256
+    resize: str = "bicubic"
+
+
+class DemoSettings(NamedTuple):
+    """Section `demo`: how many pictures are drawn when there are none, and from which seed."""
+
+    train: int
+    validation: int
+    seed: int = 0
+
+
+class LoaderSettings(NamedTuple):
+    """Section `loader`: threads, worker processes and batches prefetched by grain."""
+
+    num_threads: int = 2
+    num_workers: int = 0
+    prefetch: int = 4
+
+
+class TrainSettings(NamedTuple):
+    """Section `train`."""
+
+    epochs: int
+    batch_size: int
+    update: str = "simultaneous"
+    compute_dtype: str = "float32"
+    lowering: str = "auto"
+    log_every: int = 50
+
+
+class CheckpointSettings(NamedTuple):
+    """Section `checkpoint`: intervals, and how many of the newest and the best are kept."""
+
+    every_epochs: int = 1
+    every_steps: int = 0
+    keep_last: int = 2
+    keep_best: int = 1
+
+
+class EvaluationSettings(NamedTuple):
+    """Section `evaluation`: batch norm's statistics, dropout, and rows of the sample sheet."""
+
+    batch_size: int = 8
+    statistics: str = "picture"
+    dropout: bool = False
+    samples: int = 4
+
+
+class ParallelSettings(NamedTuple):
+    """Section `parallel`."""
+
+    backend: str = "shard_map"
+
+
+class Settings(NamedTuple):
+    """The sections above; the others hold the arguments of constructors elsewhere."""
+
+    data: DataSettings
+    train: TrainSettings
+    checkpoint: CheckpointSettings
+    evaluation: EvaluationSettings
+    loader: LoaderSettings
+    parallel: ParallelSettings
+
+
+OTHER_SECTIONS = (
+    "seed",
+    "init_from",
+    "demo",
+    "augment",
+    "generator",
+    "discriminator",
+    "losses",
+    "generator_optimizer",
+    "discriminator_optimizer",
+)
+OPTIONAL_SECTIONS = ("demo", "checkpoint", "evaluation", "loader", "parallel")
+
+
+def read_settings(values: dict[str, Any]) -> Settings:
+    """The settings in a resolved config.
+
+    Raises:
+      ConfigError: a section or key that is unknown or missing, a wrong type, a value out of range.
+    """
+    kinds = typing.get_type_hints(Settings)
+    known = (*kinds, *OTHER_SECTIONS)
+    configuration.unknown_key("", values, known)
+    for name in known:
+        if name not in values and name not in OPTIONAL_SECTIONS:
+            raise ConfigError(f"config section {name} is missing")
+    settings = Settings(
+        **{
+            name: kind(**configuration.arguments(name, values.get(name, {}), kind))
+            for name, kind in kinds.items()
+        }
+    )
+    _check_choices(settings)
+    _check_minima(settings)
+    return settings
+
+
+def _check_choices(settings: Settings) -> None:
+    choices = {
+        "train.update": steps.UPDATES,
+        "train.compute_dtype": COMPUTE_DTYPES,
+        "train.lowering": LOWERINGS,
+        "evaluation.statistics": steps.INFERENCE_STATISTICS,
+    }
+    for key, allowed in choices.items():
+        value = _value(settings, key)
+        if value not in allowed:
+            raise ConfigError(f"{key} {value!r} is none of {', '.join(allowed)}")
+
+
+def _check_minima(settings: Settings) -> None:
+    minima = {
+        "train.epochs": 1,
+        "train.batch_size": 1,
+        "train.log_every": 1,
+        "evaluation.samples": 1,
+        "checkpoint.every_epochs": 1,
+        "checkpoint.every_steps": 0,
+        "checkpoint.keep_last": 1,
+        "checkpoint.keep_best": 0,
+        "loader.num_threads": 0,
+        "loader.num_workers": 0,
+        "loader.prefetch": 1,
+    }
+    for key, minimum in minima.items():
+        if _value(settings, key) < minimum:
+            raise ConfigError(f"{key} {_value(settings, key)} must be at least {minimum}")
+
+
+def _value(settings: Settings, key: str) -> Any:
+    section, name = key.split(".")
+    return getattr(getattr(settings, section), name)

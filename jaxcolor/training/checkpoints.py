@@ -1,0 +1,163 @@
+"""Orbax checkpoints: both networks, both optimizers, statistics, step, and the resolved config.
+
+They are written in the background and appear whole or not at all, so that a run killed at any
+moment finds the last complete one.
+"""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+from jaxcolor.errors import WorkdirError
+from jaxcolor.training.state import GanState
+
+
+class Checkpoints:
+    """The checkpoints of one workdir, by step.
+
+    Args:
+      directory: where they lie; made if missing.
+      keep_last: how many of the newest are kept.
+      keep_best: how many of the best by validation L1 are kept besides.
+      read_only: never write nor tidy up: for reading another run's workdir.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        keep_last: int = 2,
+        keep_best: int = 1,
+        read_only: bool = False,
+    ):
+        self.directory = Path(directory).absolute()
+        kept = policies.AnyPreservationPolicy(
+            [
+                policies.LatestN(keep_last),
+                policies.BestN(
+                    get_metric_fn=lambda metrics: -metrics["l1"],
+                    n=keep_best,
+                    keep_checkpoints_without_metrics=False,
+                ),
+            ]
+        )
+        options = (
+            ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0)
+            if read_only
+            else ocp.CheckpointManagerOptions(
+                preservation_policy=kept, cleanup_tmp_directories=True
+            )
+        )
+        with self._clear_errors("opened"):
+            self._manager = ocp.CheckpointManager(self.directory, options=options)
+
+    def save(
+        self, step: int, state: GanState, config: dict, metrics: dict[str, float] | None
+    ) -> None:
+        """Starts writing a checkpoint, unless one of `step` is there; returns before it is done.
+
+        Args:
+          step: its name.
+          state: copied before this returns, so that its buffers may be donated afterwards.
+          config: the resolved config, JSON values only.
+          metrics: validation numbers ("l1" decides which is best), or None between validations.
+
+        Raises:
+          WorkdirError: this or the previous checkpoint could not be written.
+        """
+        if step in self.steps():
+            return
+        if metrics is not None:
+            metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
+        with self._clear_errors("written"):
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(state), config=ocp.args.JsonSave(config)
+                ),
+                metrics=metrics if metrics and "l1" in metrics else None,
+            )
+
+    def steps(self) -> list[int]:
+        """Steps of all complete checkpoints."""
+        return sorted(self._manager.all_steps())
+
+    def latest(self) -> int | None:
+        """Step of the newest complete checkpoint."""
+        return self._manager.latest_step()
+
+    def best(self) -> int | None:
+        """Step of the checkpoint with the lowest validation L1; None before any validation."""
+        scores = {step: self._manager.metrics(step) for step in self.steps()}
+        scores = {step: metrics["l1"] for step, metrics in scores.items() if metrics}
+        return min(scores, key=scores.get) if scores else None
+
+    def config(self, step: int) -> dict:
+        """The resolved config stored at `step`."""
+        with self._clear_errors("read"):
+            args = ocp.args.Composite(config=ocp.args.JsonRestore())
+            return self._manager.restore(step, args=args)["config"]
+
+    def restore(self, step: int, like: GanState) -> GanState:
+        """The state stored at `step`.
+
+        Args:
+          step: which checkpoint.
+          like: a state, or jax.ShapeDtypeStructs, with the shapes, types and shardings to restore.
+
+        Raises:
+          WorkdirError: it cannot be read, or does not have those shapes.
+        """
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        with self._clear_errors("read"):
+            args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+            return self._manager.restore(step, args=args)["state"]
+
+    def wait(self) -> None:
+        """Returns when everything is on disk; raises WorkdirError if it could not be written."""
+        with self._clear_errors("written"):
+            self._manager.wait_until_finished()
+            self._manager.check_for_errors()
+
+    def close(self) -> None:
+        """Waits, and lets go of the directory."""
+        with self._clear_errors("written"):
+            self._manager.close()
+
+    @contextlib.contextmanager
+    def _clear_errors(self, done: str) -> Iterator[None]:
+        """Turns what Orbax raises into one line that names the directory."""
+        try:
+            yield
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            raise WorkdirError(
+                f"checkpoint in {self.directory} could not be {done}: {reason}"
+            ) from error
+
+
+def differing_keys(ours: dict[str, Any], stored: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """{"section.key": (our value, stored value)} of every leaf in which two configs differ."""
+    ours, stored = _flatten(ours), _flatten(stored)
+    missing = "(not set)"
+    return {
+        key: (ours.get(key, missing), stored.get(key, missing))
+        for key in sorted(ours.keys() | stored.keys())
+        if ours.get(key, missing) != stored.get(key, missing)
+    }
+
+
+def _flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+    return flat

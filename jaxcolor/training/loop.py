@@ -1,0 +1,303 @@
+"""The training loop: steps, epochs, validation, checkpoints and reports, in that order of care.
+
+It never waits for the device but for the step before last: that keeps the device busy and the
+progress bar honest. Metrics are fetched at report intervals; nothing is saved unchecked.
+"""
+
+import contextlib
+import math
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from jaxcolor.errors import DataError, TrainingError
+from jaxcolor.parallel import DataParallel
+from jaxcolor.training.checkpoints import Checkpoints
+from jaxcolor.training.evaluation import evaluate, predict_samples
+from jaxcolor.training.reporting import EpochTiming, RunLog, timing_table, write_sample_sheet
+from jaxcolor.training.state import GanState
+
+STEPS_IN_FLIGHT = 2
+
+
+class Plan(NamedTuple):
+    """How long to train, and how often to do what.
+
+    Attributes:
+      epochs: passes over the training pictures.
+      steps_per_epoch: whole batches in a pass.
+      batch_size: pictures in a global batch.
+      log_every: steps between rows of metrics.jsonl, and between checks for NaN.
+      checkpoint_every_epochs: epochs between checkpoints; the last epoch always has one.
+      checkpoint_every_steps: steps between further ones; 0 for none.
+    """
+
+    epochs: int
+    steps_per_epoch: int
+    batch_size: int
+    log_every: int
+    checkpoint_every_epochs: int
+    checkpoint_every_steps: int
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole training."""
+        return self.epochs * self.steps_per_epoch
+
+
+class Parts(NamedTuple):
+    """What the loop drives.
+
+    Attributes:
+      parallel: places batches.
+      train_step: compiled function of (state, batch, rng); donates the state.
+      compile_seconds: how long compiling it took.
+      evaluation_step: wrapped function of (state, batch, rng).
+      predict: jitted function of (state, condition, rng).
+      open_batches: step -> iterator of training batches from that step on, with close().
+      validation_batches: iterable of validation batches.
+      samples: the pairs of the sample sheet, {"condition", "target"} uint8.
+      checkpoints: of the workdir.
+      config: the resolved config, stored in every checkpoint.
+      workdir: where the reports go.
+    """
+
+    parallel: DataParallel
+    train_step: Callable
+    compile_seconds: float
+    evaluation_step: Callable
+    predict: Callable
+    open_batches: Callable
+    validation_batches: object
+    samples: dict[str, np.ndarray]
+    checkpoints: Checkpoints
+    config: dict
+    workdir: Path
+
+
+class Interrupted(Exception):  # noqa: N818 - a wish, not an error
+    """The user or the system asked the run to stop; everything is saved."""
+
+
+def train(state: GanState, rng: jax.Array, *, plan: Plan, parts: Parts) -> GanState:
+    """The state after all epochs; reports and checkpoints are in the workdir.
+
+    Args:
+      state: fresh or restored, replicated. Its step says where to go on.
+      rng: root key, replicated.
+      plan: how long and how often.
+      parts: what to drive.
+
+    Raises:
+      TrainingError: a loss or gradient norm is not finite.
+      DataError: a picture could not be read; the state before it is saved.
+      Interrupted: asked to stop by SIGINT or SIGTERM; the state is saved.
+    """
+    first_step = int(jax.device_get(state.step))
+    first_epoch = first_step // plan.steps_per_epoch + 1
+    log = RunLog(parts.workdir, first_step, first_epoch)
+    batches = parts.open_batches(first_step)
+    try:
+        with _stop_requests() as stop:
+            run = _Run(state, first_step, rng, plan, parts, log, batches, stop)
+            for epoch in range(first_epoch, plan.epochs + 1):
+                run.run_epoch(epoch)
+        parts.checkpoints.wait()
+    finally:
+        batches.close()
+        log.close()
+    if parts.workdir.joinpath("timing.csv").exists():
+        print(timing_table(parts.workdir / "timing.csv"), flush=True)
+    return run.state
+
+
+class _Run:
+    """The moving parts of one call of `train`."""
+
+    def __init__(self, state, step, rng, plan, parts, log, batches, stop):
+        self.state, self.step, self.rng = state, step, rng
+        self.plan, self.parts, self.log, self.batches = plan, parts, log, batches
+        self.stop = stop
+        self.unfetched: list[tuple[int, dict[str, jax.Array]]] = []
+        self.unreported: list[dict[str, float]] = []
+        self.compile_seconds = parts.compile_seconds
+        self.last_metrics: dict[str, float] = {}
+
+    def run_epoch(self, epoch: int) -> None:
+        """Trains to the end of `epoch`, validates, saves and reports."""
+        steps, seconds, waited, saving = self._train_steps(epoch)
+        started = time.perf_counter()
+        scores = self._validate(epoch)
+        validated = time.perf_counter()
+        if epoch % self.plan.checkpoint_every_epochs == 0 or epoch == self.plan.epochs:
+            self._save(scores)
+        saving += time.perf_counter() - validated
+        images = steps * self.plan.batch_size
+        timing = EpochTiming(
+            epoch=epoch,
+            steps=steps,
+            seconds=seconds,
+            images_per_second=images / seconds if seconds else 0.0,
+            data_wait_share=waited / seconds if seconds else 0.0,
+            compile_seconds=self.compile_seconds,
+            validation_seconds=validated - started,
+            checkpoint_seconds=saving,
+        )
+        self.compile_seconds = 0.0
+        self.log.timing(timing)
+        print(_epoch_line(timing, self.plan.epochs, self.last_metrics, scores), flush=True)
+
+    def _train_steps(self, epoch: int) -> tuple[int, float, float, float]:
+        """Steps done, their seconds, seconds of them waiting for data, seconds saving besides."""
+        end = epoch * self.plan.steps_per_epoch
+        first, waited, saving = self.step, 0.0, 0.0
+        in_flight: deque = deque()
+        started = time.perf_counter()
+        with self._progress(epoch, end) as bar, jax.transfer_guard("disallow"):
+            while self.step < end:
+                asked = time.perf_counter()
+                batch = self._next_batch()
+                waited += time.perf_counter() - asked
+                batch = self.parts.parallel.shard(batch)
+                self.state, metrics = self.parts.train_step(self.state, batch, self.rng)
+                self.step += 1
+                self.unfetched.append((self.step, metrics))
+                in_flight.append(metrics)
+                if len(in_flight) >= STEPS_IN_FLIGHT:
+                    jax.block_until_ready(in_flight.popleft())
+                if self.step % self.plan.log_every == 0 or self.step == end:
+                    self._report(epoch, bar)
+                bar.update(self.plan.batch_size)
+                saving += self._save_between_epochs(end)
+            jax.block_until_ready(self.state)
+        return self.step - first, time.perf_counter() - started - saving, waited, saving
+
+    def _next_batch(self) -> dict[str, np.ndarray]:
+        if self.stop.is_set():
+            self._save(None)
+            self.parts.checkpoints.wait()
+            raise Interrupted(
+                f"stopped at step {self.step}, saved in {self.parts.workdir}: "
+                "run the same command to go on"
+            )
+        try:
+            return next(self.batches)
+        except DataError:
+            self._save(None)
+            self.parts.checkpoints.wait()
+            raise
+
+    def _save_between_epochs(self, end: int) -> float:
+        """Saves if the interval in steps is over; the seconds it took."""
+        every = self.plan.checkpoint_every_steps
+        if not every or self.step % every or self.step == end:
+            return 0.0
+        started = time.perf_counter()
+        self._save(None)
+        return time.perf_counter() - started
+
+    def _save(self, scores: dict[str, float] | None) -> None:
+        self._fetch_metrics()
+        with jax.transfer_guard("allow"):
+            self.parts.checkpoints.save(self.step, self.state, self.parts.config, scores)
+
+    def _fetch_metrics(self) -> None:
+        """Moves the waiting metrics to the host, and stops the run if one is not finite."""
+        waiting, self.unfetched = self.unfetched, []
+        for step, metrics in waiting:
+            values = {name: float(x) for name, x in jax.device_get(metrics).items()}
+            bad = {name: value for name, value in values.items() if not math.isfinite(value)}
+            if bad:
+                self._stop_at_bad_loss(step, bad)
+            self.unreported.append(values)
+
+    def _stop_at_bad_loss(self, step: int, bad: dict[str, float]) -> None:
+        self.parts.checkpoints.wait()
+        good = self.parts.checkpoints.latest()
+        where = f"the last good checkpoint is step {good}" if good is not None else "none was saved"
+        names = ", ".join(f"{name} = {value}" for name, value in sorted(bad.items()))
+        raise TrainingError(
+            f"step {step}: {names}; {where} in {self.parts.checkpoints.directory}. Start a new "
+            "workdir with --config.init_from=WORKDIR and a lower optimizer learning_rate"
+        )
+
+    def _report(self, epoch: int, bar: tqdm) -> None:
+        """Writes the means since the last report."""
+        self._fetch_metrics()
+        if not self.unreported:
+            return
+        rows = self.unreported
+        means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+        self.unreported, self.last_metrics = [], means
+        self.log.metrics(self.step, epoch, "train", means)
+        shown = ("generator/l1", "generator/adversarial", "discriminator/loss")
+        bar.set_postfix_str(" ".join(f"{n.split('/')[1]} {means[n]:.3f}" for n in shown))
+
+    def _validate(self, epoch: int) -> dict[str, float]:
+        parts = self.parts
+        options = {"step": parts.evaluation_step, "parallel": parts.parallel}
+        scores = evaluate(self.state, parts.validation_batches, self.rng, **options)
+        self.log.metrics(self.step, epoch, "validation", scores)
+        conditions, targets = parts.samples["condition"], parts.samples["target"]
+        options = {"predict": parts.predict, "parallel": parts.parallel}
+        pictures = predict_samples(self.state, conditions, self.rng, **options)
+        heading = f"epoch {epoch}: validation L1 {scores['l1']:.3f}, PSNR {scores['psnr']:.2f} dB"
+        path = parts.workdir / "samples" / f"epoch_{epoch:04d}.png"
+        path.parent.mkdir(exist_ok=True)
+        write_sample_sheet(path, conditions, targets, pictures, heading=heading)
+        return scores
+
+    def _progress(self, epoch: int, end: int) -> tqdm:
+        """A bar over the epoch's pictures; silent when standard error is no terminal."""
+        done = self.step - (end - self.plan.steps_per_epoch)
+        return tqdm(
+            total=self.plan.steps_per_epoch * self.plan.batch_size,
+            initial=done * self.plan.batch_size,
+            desc=f"epoch {epoch}/{self.plan.epochs}",
+            unit="img",
+            disable=None,
+            leave=False,
+            dynamic_ncols=True,
+        )
+
+
+def _epoch_line(
+    timing: EpochTiming, epochs: int, metrics: dict[str, float], scores: dict[str, float]
+) -> str:
+    compiled = f", compile {timing.compile_seconds:.1f} s" if timing.compile_seconds else ""
+    return (
+        f"epoch {timing.epoch}/{epochs}: {timing.seconds:.1f} s, "
+        f"{timing.images_per_second:.2f} images/s, waiting for data "
+        f"{timing.data_wait_share:.1%}{compiled}, validation {timing.validation_seconds:.1f} s, "
+        f"checkpoint {timing.checkpoint_seconds:.1f} s | G l1 {metrics['generator/l1']:.3f} "
+        f"adversarial {metrics['generator/adversarial']:.3f}, D {metrics['discriminator/loss']:.3f}"
+        f" | validation L1 {scores['l1']:.4f}, PSNR {scores['psnr']:.2f} dB"
+    )
+
+
+@contextlib.contextmanager
+def _stop_requests() -> Iterator[threading.Event]:
+    """An event set by the first SIGINT or SIGTERM; the second SIGINT stops at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def request(number, frame):
+        stop.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    previous = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

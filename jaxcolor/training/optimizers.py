@@ -1,0 +1,64 @@
+"""Adam and its learning rate, a pure function of the step: nothing to restore but the count."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxcolor.errors import ConfigError
+
+SCHEDULES = ("constant", "constant_then_linear")
+
+
+def learning_rate_schedule(
+    learning_rate: float, *, schedule: str, total_steps: int, decay_fraction: float
+) -> Callable[[jax.Array], jax.Array]:
+    """The learning rate as a function of the number of steps done.
+
+    "constant_then_linear" keeps the rate, then falls linearly over the last `decay_fraction` of
+    the steps. It reaches zero just after the last step, not during the last epoch, whose work
+    would be lost (as happens in some versions of the PyTorch reference).
+
+    Args:
+      learning_rate: the constant rate.
+      schedule: "constant" or "constant_then_linear".
+      total_steps: steps of the whole training.
+      decay_fraction: share of them in which the rate falls, in (0, 1].
+
+    Raises:
+      ConfigError: a name or number out of range.
+    """
+    if schedule not in SCHEDULES:
+        raise ConfigError(f"optimizer schedule {schedule!r} is none of {SCHEDULES}")
+    if not learning_rate >= 0:
+        raise ConfigError(f"optimizer learning_rate {learning_rate} must not be negative")
+    if not 0 < decay_fraction <= 1:
+        raise ConfigError(f"optimizer decay_fraction {decay_fraction} must be in (0, 1]")
+    if schedule == "constant":
+        return lambda step: jnp.full((), learning_rate, jnp.float32)
+    falling = decay_fraction * total_steps
+    return lambda step: learning_rate * jnp.clip((total_steps - step) / falling, 0.0, 1.0)
+
+
+def adam(
+    learning_rate: float = 2e-4,
+    b1: float = 0.5,
+    b2: float = 0.999,
+    epsilon: float = 1e-8,
+    schedule: str = "constant",
+    decay_fraction: float = 0.5,
+    *,
+    total_steps: int,
+) -> tuple[optax.GradientTransformation, Callable[[jax.Array], jax.Array]]:
+    """Adam (Kingma and Ba 2015) and its learning rate by step; pix2pix's numbers by default.
+
+    Raises:
+      ConfigError: a name or number out of range.
+    """
+    if not (0 <= b1 < 1 and 0 <= b2 < 1 and epsilon > 0):
+        raise ConfigError(f"optimizer needs b1, b2 in [0, 1) and epsilon > 0: {b1}, {b2}, {epsilon}")
+    rate = learning_rate_schedule(
+        learning_rate, schedule=schedule, total_steps=total_steps, decay_fraction=decay_fraction
+    )
+    return optax.adam(rate, b1=b1, b2=b2, eps=epsilon), rate

@@ -1,0 +1,164 @@
+"""What a run leaves for people: metrics.jsonl, TensorBoard events, timing.csv, sample sheets."""
+
+import csv
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from tensorboardX import SummaryWriter
+
+SAMPLE_TITLES = ("Input Image", "Ground Truth", "Predicted Image")
+
+
+class EpochTiming(NamedTuple):
+    """Where the time of one epoch went; `seconds` is training alone, without compilation.
+
+    Attributes:
+      epoch: from 1.
+      steps: steps timed; fewer than an epoch's when the run was resumed in the middle of one.
+      seconds: wall-clock seconds of those steps.
+      images_per_second: images trained on in a second of them.
+      data_wait_share: share of them spent waiting for the loader, in [0, 1].
+      compile_seconds: compilation before this epoch; 0 after the first.
+      validation_seconds: validation and the sample sheet.
+      checkpoint_seconds: time the training stood still for the checkpoint.
+    """
+
+    epoch: int
+    steps: int
+    seconds: float
+    images_per_second: float
+    data_wait_share: float
+    compile_seconds: float
+    validation_seconds: float
+    checkpoint_seconds: float
+
+
+@dataclasses.dataclass
+class RunLog:
+    """Appends to the logs of a workdir; rows that a resumed run will write again are dropped.
+
+    Attributes:
+      workdir: where the files lie.
+      first_step: the step the run starts or resumes at.
+      first_epoch: the epoch that step belongs to, from 1.
+    """
+
+    workdir: Path
+    first_step: int
+    first_epoch: int
+
+    def __post_init__(self):
+        self.metrics_path = self.workdir / "metrics.jsonl"
+        self.timing_path = self.workdir / "timing.csv"
+        _keep_rows(self.metrics_path, self._is_past_metric)
+        _keep_rows(self.timing_path, self._is_past_timing)
+        self._events = SummaryWriter(
+            str(self.workdir / "tensorboard"), purge_step=self.first_step + 1
+        )
+
+    def metrics(self, step: int, epoch: int, kind: str, values: dict[str, float]) -> None:
+        """Writes one row and its events.
+
+        Args:
+          step: steps done.
+          epoch: from 1.
+          kind: "train" (means since the last such row) or "validation".
+          values: scalars by name.
+        """
+        row = {"step": step, "epoch": epoch, "kind": kind}
+        row |= {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
+        with self.metrics_path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        for name, value in values.items():
+            self._events.add_scalar(f"{kind}/{name}", value, step)
+
+    def timing(self, timing: EpochTiming) -> None:
+        """Writes one row of timing.csv."""
+        is_new = not self.timing_path.exists()
+        with self.timing_path.open("a", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            if is_new:
+                writer.writerow(EpochTiming._fields)
+            writer.writerow([round(x, 4) if isinstance(x, float) else x for x in timing])
+
+    def close(self) -> None:
+        """Flushes the events."""
+        self._events.close()
+
+    def _is_past_metric(self, line: str) -> bool:
+        try:
+            return json.loads(line)["step"] <= self.first_step
+        except (ValueError, KeyError, TypeError):  # the half line of a killed run
+            return False
+
+    def _is_past_timing(self, line: str) -> bool:
+        epoch, *rest = line.split(",")
+        if epoch == EpochTiming._fields[0]:
+            return True
+        complete = len(rest) == len(EpochTiming._fields) - 1
+        return complete and epoch.isdigit() and int(epoch) < self.first_epoch
+
+
+def _keep_rows(path: Path, is_kept: Callable[[str], bool]) -> None:
+    """Drops the lines of `path` that are not to be kept; whole or not at all."""
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines()
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text("".join(f"{x}\n" for x in lines if is_kept(x)), encoding="utf-8")
+    temporary.replace(path)
+
+
+def timing_table(path: Path) -> str:
+    """All rows of a timing.csv, with aligned columns and one line a row."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    rows = [[name.replace("_", " ") for name in rows[0]], *rows[1:]]
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    )
+
+
+def write_sample_sheet(
+    path: Path,
+    conditions: Sequence[np.ndarray],
+    targets: Sequence[np.ndarray],
+    predictions: Sequence[np.ndarray],
+    *,
+    heading: str,
+) -> None:
+    """Writes a PNG with one row a picture: Input Image, Ground Truth, Predicted Image.
+
+    Drawn by Matplotlib without a display; the paper's Function 2.
+
+    Args:
+      path: the PNG.
+      conditions: [height, width, 1 or 3] uint8 pictures.
+      targets: the same for the true pictures.
+      predictions: the same for the predicted ones.
+      heading: a line above them.
+    """
+    count = len(conditions)
+    figure = Figure(figsize=(7.8, 2.62 * count + 0.7), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(heading, fontsize=11)
+    axes = figure.subplots(count, len(SAMPLE_TITLES), squeeze=False)
+    for row, pictures in zip(axes, zip(conditions, targets, predictions, strict=True), strict=True):
+        for axis, picture in zip(row, pictures, strict=True):
+            grey = picture.shape[-1] == 1
+            axis.imshow(picture[..., 0] if grey else picture, cmap="gray", vmin=0, vmax=255)
+            axis.set_axis_off()
+    for axis, title in zip(axes[0], SAMPLE_TITLES, strict=True):
+        axis.set_title(title)
+    temporary = path.with_name(path.name + ".tmp")
+    figure.savefig(temporary, format="png")
+    temporary.replace(path)
