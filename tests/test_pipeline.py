@@ -178,11 +178,11 @@ def test_too_few_pairs_for_a_batch_is_an_error():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"batch_size": 0}, "data.batch_size 0 must be at least 1"),
+        ({"batch_size": 0}, "train.batch_size 0 must be at least 1"),
         ({"batch_size": 3, "process_count": 2}, "3 must be divisible by 2 processes"),
-        ({"num_threads": -1}, "data.num_threads -1 must be at least 0"),
-        ({"num_workers": -1}, "data.num_workers -1 must be at least 0"),
-        ({"start_step": -1}, "data.start_step -1 must be at least 0"),
+        ({"num_threads": -1}, "loader.num_threads -1 must be at least 0"),
+        ({"num_workers": -1}, "loader.num_workers -1 must be at least 0"),
+        ({"start_step": -1}, "start_step -1 must be at least 0"),
         ({"seed": -1}, "seed -1 must be at least 0"),
     ],
 )
@@ -249,7 +249,7 @@ def test_validation_transforms_and_reads_ahead_without_a_change(pictures):
 def test_validation_raises_what_went_wrong():
     with pytest.raises(DataError, match=r"number-3\.png"):
         list(validation_batches(NumberedSource(6, broken=3), keep, batch_size=2))
-    with pytest.raises(ConfigError, match=r"data\.batch_size 0"):
+    with pytest.raises(ConfigError, match=r"evaluation\.batch_size 0"):
         validation_batches(NumberedSource(6), keep, batch_size=0)
 
 

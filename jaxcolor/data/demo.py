@@ -31,15 +31,10 @@ def write_demo_set(directory, *, train=200, validation=20, size=256, seed=0):
     Raises:
       ConfigError: a number is out of range.
     """
-    for name, value, least in (
-        ("train", train, 0),
-        ("validation", validation, 0),
-        ("size", size, 16),
-    ):
-        if value < least:
-            raise ConfigError(f"demo {name} {value} must be at least {least}")
-    if seed < 0:
-        raise ConfigError(f"demo seed {seed} must be at least 0")
+    minima = {"train": (train, 0), "validation": (validation, 0), "size": (size, 16)}
+    for name, (value, minimum) in (minima | {"seed": (seed, 0)}).items():
+        if value < minimum:
+            raise ConfigError(f"demo.{name} {value} must be at least {minimum}")
     files = []
     for split, (folder, count) in enumerate((("train", train), ("val", validation))):
         path = Path(directory, folder)

@@ -18,12 +18,11 @@ def steps_per_epoch(source, batch_size):
       ConfigError: the batch size is less than 1.
       DataError: the source has fewer pairs than one batch.
     """
-    if batch_size < 1:
-        raise ConfigError(f"data.batch_size {batch_size} must be at least 1")
+    _check_minimum("train.batch_size", batch_size, 1)
     steps = len(source) // batch_size
     if steps == 0:
         raise DataError(
-            f"{len(source)} pairs are fewer than one batch: data.batch_size {batch_size} must be "
+            f"{len(source)} pairs are fewer than one batch: train.batch_size {batch_size} must be "
             f"at most {len(source)}"
         )
     return steps
@@ -69,14 +68,17 @@ def training_batches(
       DataError: the source has fewer pairs than one batch.
     """
     steps = steps_per_epoch(source, batch_size)
-    _check_counts(num_threads=num_threads, num_workers=num_workers, start_step=start_step)
+    _check_minimum("loader.num_threads", num_threads, 0)
+    _check_minimum("loader.num_workers", num_workers, 0)
+    _check_minimum("start_step", start_step, 0)
+    _check_minimum("seed", seed, 0)
     if batch_size % process_count:
         raise ConfigError(
-            f"data.batch_size {batch_size} must be divisible by {process_count} processes"
+            f"train.batch_size {batch_size} must be divisible by {process_count} processes"
         )
     # grain counts an epoch's seed up from the first: with the plain seed, epoch 1 of seed 0 would
     # have the order of epoch 0 of seed 1.
-    order_seed, draw_seed = (int(word) for word in _spread(seed))
+    order_seed, draw_seed = map(int, np.random.SeedSequence(seed).generate_state(2))
     batches = (
         grain.MapDataset.source(source)
         # Before the shuffle: draws then belong to a pair and an epoch, not to a place in it.
@@ -144,9 +146,8 @@ def validation_batches(source, transform, *, batch_size, num_threads=4, prefetch
     Raises:
       ConfigError: a number is out of range.
     """
-    _check_counts(num_threads=num_threads)
-    if batch_size < 1:
-        raise ConfigError(f"data.batch_size {batch_size} must be at least 1")
+    _check_minimum("loader.num_threads", num_threads, 0)
+    _check_minimum("evaluation.batch_size", batch_size, 1)
     return ValidationBatches(
         source, transform, batch_size=batch_size, num_threads=num_threads, prefetch=prefetch
     )
@@ -161,19 +162,12 @@ def _until_closed(batches):
         batches.close()
 
 
-def _spread(seed):
-    if seed < 0:
-        raise ConfigError(f"seed {seed} must be at least 0")
-    return np.random.SeedSequence(seed).generate_state(2)
-
-
 def _read_options(num_threads, prefetch):
     # Threads beyond the batches that may be kept ready would never work; grain warns of them.
     prefetch = max(prefetch, num_threads) if num_threads else 0
     return grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch)
 
 
-def _check_counts(**counts):
-    for name, value in counts.items():
-        if value < 0:
-            raise ConfigError(f"data.{name} {value} must be at least 0")
+def _check_minimum(key, value, minimum):
+    if value < minimum:
+        raise ConfigError(f"{key} {value} must be at least {minimum}")

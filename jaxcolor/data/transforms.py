@@ -87,15 +87,15 @@ class TrainingTransform:
         _check_resize(image_size, resize)
         if load_size < image_size:
             raise ConfigError(
-                f"data.load_size {load_size} must be at least data.image_size {image_size}"
+                f"augment.load_size {load_size} must be at least data.image_size {image_size}"
             )
         limits = {"rotation": 180, "shear": 60, "zoom": 0.9, "shift": 1, "noise": 2}
         given = {"rotation": rotation, "shear": shear, "zoom": zoom, "shift": shift, "noise": noise}
         for name, value in given.items():
             if not 0 <= value <= limits[name]:
-                raise ConfigError(f"data.{name} {value} must be from 0 to {limits[name]}")
+                raise ConfigError(f"augment.{name} {value} must be from 0 to {limits[name]}")
         if fill not in FILLS:
-            raise ConfigError(f"data.fill {fill!r} must be one of {', '.join(FILLS)}")
+            raise ConfigError(f"augment.fill {fill!r} must be one of {', '.join(FILLS)}")
         self._size, self._load_size, self._method = image_size, load_size, resize
         self._flip, self._noise, self._fill = flip, noise, fill
         self._ranges = np.array([rotation, shear, zoom, shift, shift], dtype=np.float64)
@@ -174,10 +174,11 @@ def warp_crop(picture, left, top, size, matrix, fill):
 
 
 def _add_noise(picture, deviation, rng):
-    # One draw for all three channels: a grey drawing stays grey.
-    noise = rng.standard_normal((*picture.shape[:2], 1), dtype=np.float32)
-    noisy = picture + noise * np.float32(deviation * 127.5)
-    return np.rint(np.clip(noisy, 0, 255)).astype(np.uint8)
+    # One draw for all three channels: a grey drawing stays grey. Pixels are whole numbers, so the
+    # noise can be rounded before it is added: 16-bit sums take half the time of floats.
+    noise = rng.standard_normal(picture.shape[:2], dtype=np.float32)
+    noise = np.rint(noise * np.float32(deviation * 127.5)).astype(np.int16)
+    return np.clip(picture + noise[..., None], 0, 255).astype(np.uint8)
 
 
 def _check_resize(image_size, method):
