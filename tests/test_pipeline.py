@@ -260,7 +260,7 @@ from jaxcolor.data.pipeline import training_batches
 from jaxcolor.data.sources import SideBySideSource
 from jaxcolor.data.transforms import TrainingTransform
 source = SideBySideSource({str(tmp_path / "train")!r})
-batches = training_batches(source, TrainingTransform(), batch_size=2, seed=0)
+batches = training_batches(source, TrainingTransform(), batch_size=2, seed=0, prefetch=1)
 print(next(batches)["target"].shape)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -200,6 +200,16 @@ def test_what_is_no_picture_is_named(tmp_path):
     assert_one_line(caught, tmp_path / "missing.png")
 
 
+def test_reasons_of_several_lines_are_told_in_one(tmp_path, monkeypatch):
+    def fail(path):
+        raise OSError("first\n  second")
+
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(DataError, match=r"\(first second\)") as caught:
+        read_picture(tmp_path / "a.png")
+    assert_one_line(caught, tmp_path / "a.png")
+
+
 def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
     save_pair(tmp_path / "a.png", 100, 100)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)

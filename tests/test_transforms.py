@@ -115,7 +115,7 @@ def test_half_of_the_pairs_are_mirrored_and_none_without_flip():
 
 def test_switches_leave_the_other_draws_alone():
     pair = random_pair()
-    options = {"image_size": 32, "load_size": 40, "flip": False}
+    options = {"image_size": 32, "load_size": 40, "flip": False, **WARP}
     with_noise = TrainingTransform(**options, noise=0.3)
     for seed in range(8):
         flipped = apply(TrainingTransform(**options | {"flip": True}), pair, seed)["target"]

@@ -92,7 +92,6 @@ def read_picture(path):
     """
     try:
         with Image.open(path) as image:
-            image.load()
             return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
     except Exception as error:  # Pillow's decoders meet damage with errors of any kind
         raise _unreadable(path, error) from error
