@@ -1,6 +1,7 @@
 """The training command behind run.py: flags to experiment, errors to one line and a status."""
 
 import contextlib
+import json
 import logging
 import os
 import sys
@@ -56,7 +57,7 @@ def train(
             print(f"no data.path: training on the demo set, with {listed}")
         built = experiment.build(resolved)
         if dry_run:
-            print(resolved)
+            print(json.dumps(built.config, indent=2))
             print(description.describe(built))
         else:
             device = jax.devices()[0].device_kind

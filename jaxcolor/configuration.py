@@ -7,8 +7,6 @@ import typing
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from jaxcolor.errors import ConfigError
 
 _FLAX_FIELDS = ("parent", "name")
@@ -69,7 +67,9 @@ def _converted(key: str, value: Any, hint: Any) -> Any:
     raise ConfigError(f"config key {key} must be of type {wanted}, not {value!r}")
 
 
-def overlay(config: ConfigDict, changes: ConfigDict, fixed: Iterable[str]) -> dict[str, Any]:
+def overlay(
+    config: dict[str, Any], changes: dict[str, Any], fixed: Iterable[str]
+) -> dict[str, Any]:
     """Sets in `config` every leaf of `changes`, except the keys in `fixed`; {key: value} it set.
 
     Args:

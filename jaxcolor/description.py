@@ -1,7 +1,7 @@
 """What an experiment is, in print, before anything is trained: `--dry_run`."""
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from jaxcolor.experiment import CHANNELS, Experiment, compile_train_step
@@ -15,7 +15,7 @@ def describe(experiment: Experiment) -> str:
     Compiles the step: the numbers are XLA's own, for this machine's devices.
     """
     size = experiment.settings.data.image_size
-    picture = jax.ShapeDtypeStruct((1, size, size, CHANNELS), jnp.float32)
+    picture = np.zeros((1, size, size, CHANNELS), np.float32)
     tables = [
         _parameter_table(experiment.generator, picture),
         _parameter_table(experiment.discriminator, picture, picture),
@@ -41,7 +41,7 @@ def describe(experiment: Experiment) -> str:
     )
 
 
-def _parameter_table(module: nn.Module, *inputs: jax.ShapeDtypeStruct) -> str:
+def _parameter_table(module: nn.Module, *inputs: np.ndarray) -> str:
     """Name, output shape and parameters of every layer of `module`, with their sum."""
     table = nn.tabulate(
         module,

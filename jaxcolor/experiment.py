@@ -84,8 +84,8 @@ class Functions(NamedTuple):
     predict: Callable
 
 
-def resolve(config: ConfigDict, overridden: Iterable[str] = ()) -> tuple[ConfigDict, dict]:
-    """The config as it will be run, and what `demo_settings` changed in it.
+def resolve(config: ConfigDict, overridden: Iterable[str] = ()) -> tuple[dict, dict]:
+    """The config as it will be run, as plain values, and what `demo_settings` changed in it.
 
     Without data.path, the section `demo_settings` replaces what the command line did not set.
 
@@ -96,26 +96,26 @@ def resolve(config: ConfigDict, overridden: Iterable[str] = ()) -> tuple[ConfigD
     Raises:
       ConfigError: `demo_settings` has a key that the config lacks, or there is nothing to train on.
     """
-    resolved = ConfigDict(config.to_dict())
-    changes = resolved.pop("demo_settings", ConfigDict())
-    configuration.unknown_key("", ["data"], resolved)
-    configuration.unknown_key("data", ["path"], resolved.data)
-    if resolved.data.path:
-        resolved.pop("demo", None)
-        return resolved, {}
-    if "demo" not in resolved:
+    values = config.to_dict()
+    changes = values.pop("demo_settings", {})
+    configuration.unknown_key("", ["data"], values)
+    configuration.unknown_key("data", ["path"], values["data"])
+    if values["data"]["path"]:
+        values.pop("demo", None)
+        return values, {}
+    if "demo" not in values:
         raise ConfigError("data.path is empty and the config has no section demo: set data.path")
-    return resolved, configuration.overlay(resolved, changes, overridden)
+    return values, configuration.overlay(values, changes, overridden)
 
 
-def build(config: ConfigDict) -> Experiment:
+def build(values: dict[str, Any]) -> Experiment:
     """The experiment that a resolved config describes; draws the demo set if it is to be used.
 
     Raises:
       ConfigError: a key or value that cannot work.
       DataError: pictures that cannot be used.
     """
-    values = config.to_dict()
+    values = dict(values)
     settings = read_settings(values)
     devices = parallel.DataParallel(**settings.parallel._asdict())
     devices.check_batch_size(settings.train.batch_size, "train.batch_size")
@@ -154,9 +154,7 @@ def _build_networks(values: dict, settings: Settings) -> tuple[UNet, PatchGAN]:
     arguments = functools.partial(
         configuration.arguments, supplied=("image_size", "compute_dtype", "lowering")
     )
-    generator = UNet(
-        image_size=size, **shared, **arguments("generator", values["generator"], UNet)
-    )
+    generator = UNet(image_size=size, **shared, **arguments("generator", values["generator"], UNet))
     discriminator = PatchGAN(
         **shared, **arguments("discriminator", values["discriminator"], PatchGAN)
     )
@@ -234,20 +232,40 @@ def _bind_functions(values, settings, generator, discriminator, plan) -> Functio
 
 def compile_train_step(experiment: Experiment) -> jax.stages.Compiled:
     """The training step, compiled for the experiment's devices and shapes."""
-    size, batch = experiment.settings.data.image_size, experiment.settings.train.batch_size
-    devices = experiment.devices
+    state, batch, rng = _describe_inputs(experiment, experiment.settings.train.batch_size)
+    step = experiment.devices.wrap(experiment.functions.train_step, donate_state=True)
+    return step.lower(state, batch, rng).compile()
 
-    def described(x, sharding):
-        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
 
-    state = jax.eval_shape(experiment.functions.create_state, jax.random.key(0))
-    state = jax.tree.map(lambda x: described(x, devices.replicated), state)
-    picture = jax.ShapeDtypeStruct(
-        (batch, size, size, CHANNELS), np.uint8, sharding=devices.sharded
+def _compile_evaluation(experiment: Experiment) -> tuple[Callable, Callable]:
+    """The evaluation step and the prediction of a single picture, compiled."""
+    devices, functions = experiment.devices, experiment.functions
+    state, batch, rng = _describe_inputs(experiment, experiment.settings.evaluation.batch_size)
+    mask = jax.ShapeDtypeStruct(batch["target"].shape[:1], np.float32, sharding=devices.sharded)
+    evaluation_step = devices.wrap(functions.evaluation_step)
+    picture = batch["condition"]
+    one = jax.ShapeDtypeStruct((1, *picture.shape[1:]), np.uint8, sharding=devices.replicated)
+    return (
+        evaluation_step.lower(state, {**batch, "mask": mask}, rng).compile(),
+        jax.jit(functions.predict).lower(state, one, rng).compile(),
     )
-    rng = described(jax.eval_shape(jax.random.key, 0), devices.replicated)
-    step = devices.wrap(experiment.functions.train_step, donate_state=True)
-    return step.lower(state, {"condition": picture, "target": picture}, rng).compile()
+
+
+def _describe_inputs(experiment: Experiment, batch_size: int):
+    """Shapes, types and shardings of a state, a batch and a root key."""
+    size, devices = experiment.settings.data.image_size, experiment.devices
+
+    def replicated(tree):
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=devices.replicated), tree
+        )
+
+    rng = jax.eval_shape(jax.random.key, 0)
+    state = jax.eval_shape(experiment.functions.create_state, rng)
+    picture = jax.ShapeDtypeStruct(
+        (batch_size, size, size, CHANNELS), np.uint8, sharding=devices.sharded
+    )
+    return replicated(state), {"condition": picture, "target": picture}, replicated(rng)
 
 
 def run(experiment: Experiment, workdir: str | Path) -> GanState:
@@ -272,7 +290,7 @@ def run(experiment: Experiment, workdir: str | Path) -> GanState:
 
 def _run(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) -> GanState:
     state = _initial_state(experiment, workdir, checkpoints)
-    plan, devices, functions = experiment.plan, experiment.devices, experiment.functions
+    plan, devices = experiment.plan, experiment.devices
     step = int(jax.device_get(state.step))
     if step >= plan.total_steps:
         print(f"{workdir} is trained: {plan.epochs} epochs, {step} steps. Use a new --workdir")
@@ -280,12 +298,13 @@ def _run(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) -> Gan
     _write_config(workdir, experiment.config)
     started = time.perf_counter()
     train_step = compile_train_step(experiment)
+    evaluation_step, predict = _compile_evaluation(experiment)
     parts = loop.Parts(
         parallel=devices,
         train_step=train_step,
         compile_seconds=time.perf_counter() - started,
-        evaluation_step=devices.wrap(functions.evaluation_step),
-        predict=jax.jit(functions.predict),
+        evaluation_step=evaluation_step,
+        predict=predict,
         open_batches=functools.partial(_open_batches, experiment),
         validation_batches=pipeline.validation_batches(
             experiment.sources[1],

@@ -87,9 +87,7 @@ class DataParallel:
         )
 
         def run(state, batch, rng):
-            split = jax.tree.map(
-                lambda x: x.reshape(self.device_count, -1, *x.shape[1:]), batch
-            )
+            split = jax.tree.map(lambda x: x.reshape(self.device_count, -1, *x.shape[1:]), batch)
             return mapped(state, split, rng)
 
         return jax.jit(run, donate_argnums=donated)

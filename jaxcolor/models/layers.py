@@ -57,7 +57,7 @@ def mean_and_variance(
 def norm_scale_init(stddev: float) -> Callable:
     """Initialiser of a norm's scale: N(1, stddev); exactly one where stddev is 0."""
 
-    def init(key, shape, dtype=jnp.float32):
+    def init(key, shape, dtype=None):
         return 1 + stddev * jax.random.normal(key, shape, dtype)
 
     return init

@@ -24,7 +24,7 @@ def evaluate(
       state: replicated.
       batches: host batches with "condition", "target" and "mask".
       rng: replicated key.
-      step: the wrapped evaluation step.
+      step: the compiled evaluation step.
       parallel: where batches are placed.
     """
     totals: dict[str, float] = {}
@@ -59,7 +59,7 @@ def predict_samples(
       state: replicated.
       conditions: uint8 [count, height, width, channels].
       rng: key of the dropout masks.
-      predict: jitted function of (state, condition, rng).
+      predict: compiled function of (state, condition, rng).
       parallel: where conditions are placed; every device makes the same picture.
     """
     pictures = [predict(state, parallel.replicate(x[None]), rng) for x in conditions]

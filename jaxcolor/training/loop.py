@@ -59,9 +59,9 @@ class Parts(NamedTuple):
     Attributes:
       parallel: places batches.
       train_step: compiled function of (state, batch, rng); donates the state.
-      compile_seconds: how long compiling it took.
-      evaluation_step: wrapped function of (state, batch, rng).
-      predict: jitted function of (state, condition, rng).
+      compile_seconds: how long compiling everything took.
+      evaluation_step: compiled function of (state, batch, rng).
+      predict: compiled function of (state, condition, rng).
       open_batches: step -> iterator of training batches from that step on, with close().
       validation_batches: iterable of validation batches.
       samples: the pairs of the sample sheet, {"condition", "target"} uint8.
@@ -83,7 +83,7 @@ class Parts(NamedTuple):
     workdir: Path
 
 
-class Interrupted(Exception):  # noqa: N818 - a wish, not an error
+class Interrupted(Exception):
     """The user or the system asked the run to stop; everything is saved."""
 
 
@@ -295,7 +295,9 @@ def _stop_requests() -> Iterator[threading.Event]:
         stop.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    previous = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {
+        number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield stop
     finally:

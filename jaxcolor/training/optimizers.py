@@ -57,7 +57,9 @@ def adam(
       ConfigError: a name or number out of range.
     """
     if not (0 <= b1 < 1 and 0 <= b2 < 1 and epsilon > 0):
-        raise ConfigError(f"optimizer needs b1, b2 in [0, 1) and epsilon > 0: {b1}, {b2}, {epsilon}")
+        raise ConfigError(
+            f"optimizer needs b1, b2 in [0, 1) and epsilon > 0: {b1}, {b2}, {epsilon}"
+        )
     rate = learning_rate_schedule(
         learning_rate, schedule=schedule, total_steps=total_steps, decay_fraction=decay_fraction
     )

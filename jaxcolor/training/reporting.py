@@ -55,6 +55,7 @@ class RunLog:
     first_epoch: int
 
     def __post_init__(self):
+        """Tidies the logs up."""
         self.metrics_path = self.workdir / "metrics.jsonl"
         self.timing_path = self.workdir / "timing.csv"
         _keep_rows(self.metrics_path, self._is_past_metric)
@@ -73,7 +74,9 @@ class RunLog:
           values: scalars by name.
         """
         row = {"step": step, "epoch": epoch, "kind": kind}
-        row |= {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
+        row |= {
+            name: value if math.isfinite(value) else str(value) for name, value in values.items()
+        }
         with self.metrics_path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         for name, value in values.items():

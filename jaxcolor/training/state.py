@@ -40,7 +40,7 @@ class Network(NamedTuple):
 
 
 class Networks(NamedTuple):
-    """The generator, condition -> picture, and the discriminator, (condition, picture) -> logits."""
+    """Generator, condition -> picture, and discriminator, (condition, picture) -> logits."""
 
     generator: Network
     discriminator: Network

@@ -79,22 +79,18 @@ def train_step(
     l1_value, l1_cotangent = jax.value_and_grad(loss_functions.l1)(fake, target)
     cotangent = losses.adversarial * fake_cotangent + losses.l1 * l1_cotangent
     gradients = _average(generator_vjp(cotangent)[0], axis_name)
-    generator = _apply_gradients(
-        state.generator, gradients, generator_stats, optimizers.generator
-    )
+    generator = _apply_gradients(state.generator, gradients, generator_stats, optimizers.generator)
     metrics |= {
         "generator/l1": l1_value,
         "generator/loss": losses.adversarial * metrics["generator/adversarial"]
         + losses.l1 * l1_value,
-        "generator/gradient_norm": optax.global_norm(gradients),
+        "generator/gradient_norm": optax.tree.norm(gradients),
     }
     metrics = _average(metrics, axis_name) | learning_rates(state.step)
     return GanState(state.step + 1, generator, discriminator), metrics
 
 
-def picture_keys(
-    rng: jax.Array, step: jax.Array, count: int, axis_name: str | None
-) -> jax.Array:
+def picture_keys(rng: jax.Array, step: jax.Array, count: int, axis_name: str | None) -> jax.Array:
     """[count] keys, one a picture of this device, from (rng, step, place in the whole batch).
 
     They do not depend on how many devices share the batch.
@@ -115,9 +111,7 @@ class _Judge(NamedTuple):
         """Logits and new running statistics. Real and fake are judged apart: together they would
         share batch statistics.
         """
-        return self.apply(
-            params, batch_stats, self.condition, picture, axis_name=self.axis_name
-        )
+        return self.apply(params, batch_stats, self.condition, picture, axis_name=self.axis_name)
 
 
 def _loss_and_cotangent(logits: jax.Array, *, real: bool) -> tuple[jax.Array, jax.Array]:
@@ -145,7 +139,7 @@ def _finish_discriminator(judge, state, real, fake, optimizer, weight, metrics):
         "discriminator/fake": fake_loss,
         "discriminator/loss": weight * (real_metrics["discriminator/real"] + fake_loss),
         "discriminator/accuracy_fake": jnp.mean(fake_logits <= 0),
-        "discriminator/gradient_norm": optax.global_norm(gradients),
+        "discriminator/gradient_norm": optax.tree.norm(gradients),
     }
     return _apply_gradients(state, gradients, stats, optimizer), metrics
 
