@@ -1,9 +1,16 @@
 """Convolution and its transpose as XLA runs them fastest on the platform at hand.
 
-`native` is `lax.conv_general_dilated` with the gradients autodiff gives it: right for GPU and TPU.
-`gemm` states the same sums, forward and both gradients, as matrix products over patches. On a CPU
-this is several times faster, because the gradients of a strided or transposed convolution are
-dilated convolutions, which XLA:CPU runs at a few percent of the speed of a matrix product.
+"native" is `lax.conv_general_dilated` with the gradients autodiff gives it: right for GPU and TPU.
+"gemm" states the same sums, forward and both gradients, as matrix products. The gradients of a
+strided or transposed convolution are dilated convolutions, which XLA:CPU runs at a few percent of
+the speed of a matrix product: there the whole training step is several times faster in "gemm".
+
+What remains to be chosen is which operand to copy into the order of a plain matrix product. Large
+maps have small kernels and small maps large ones, so one rule decides for all layers: copy the
+smaller (`_kernel_outweighs`).
+
+bfloat16 operands pay on a CPU only where XLA has bfloat16 kernels for it; measure with
+`python benchmarks/conv_lowering.py --dtype bfloat16`.
 """
 
 import functools
@@ -14,55 +21,77 @@ from jax import lax
 
 LOWERINGS = ("auto", "native", "gemm")
 
-_NHWC_HWIO = ("NHWC", "HWIO", "NHWC")
+_NHWC = ("NHWC", "HWIO", "NHWC")
+# With fewer output channels the copies of "gemm" move more bytes than its products save.
+_FEWEST_GEMM_OUTPUTS = 16
 
 
-def convolve(x, kernel, *, stride, padding, compute_dtype=jnp.float32, lowering="auto"):
+def convolve(
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    stride: int,
+    padding: int,
+    compute_dtype: jax.typing.DTypeLike = jnp.float32,
+    lowering: str = "auto",
+) -> jax.Array:
     """Cross-correlation of `x` with `kernel`, as in `flax.linen.Conv` and `torch.nn.Conv2d`.
 
     Args:
-        x: [batch, height, width, in], any float dtype.
-        kernel: [kernel_height, kernel_width, in, out].
-        stride: step between windows, the same on both axes.
-        padding: rows and columns of zeros on every side.
-        compute_dtype: what the operands are rounded to; products are summed in float32 (in float64
-            if compute_dtype is float64).
-        lowering: one of LOWERINGS; "auto" is "gemm" on a CPU and "native" elsewhere.
+      x: [batch, height, width, in], any float dtype.
+      kernel: [kernel_height, kernel_width, in, out].
+      stride: step between windows, the same on both axes.
+      padding: rows and columns of zeros on every side.
+      compute_dtype: what the operands are rounded to; products are summed in float32, or in float64
+        if that is the compute_dtype.
+      lowering: one of LOWERINGS; "auto" is "gemm" on a CPU and "native" elsewhere. "gemm" covers
+        kernels that are whole multiples of the stride and leaves the others to "native".
 
     Returns:
-        [batch, (height + 2 padding - kernel_height) // stride + 1, the same of width, out] in
-        compute_dtype.
+      [batch, (height + 2 padding - kernel_height) // stride + 1, the same of width, out] in
+      compute_dtype.
+
+    Raises:
+      ValueError: `lowering` is unknown.
     """
-    lowering = _resolve(lowering)
-    if lowering == "gemm" and not any(size % stride for size in kernel.shape[:2]):
+    rows, columns, _, outs = kernel.shape
+    whole = rows % stride == 0 and columns % stride == 0
+    if _resolve(lowering) == "gemm" and whole and outs >= _FEWEST_GEMM_OUTPUTS:
         return _convolve_gemm(x, kernel, stride, padding, jnp.dtype(compute_dtype))
-    x, kernel = x.astype(compute_dtype), kernel.astype(compute_dtype)
-    pads = [(padding, padding)] * 2
-    return lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=_NHWC_HWIO)
+    return _convolve_native(x.astype(compute_dtype), kernel.astype(compute_dtype), stride, padding)
 
 
-def transposed_convolve(x, kernel, *, compute_dtype=jnp.float32, lowering="auto"):
-    """Transposed 4x4 stride-2 convolution, which doubles height and width.
+def transposed_convolve(
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    compute_dtype: jax.typing.DTypeLike = jnp.float32,
+    lowering: str = "auto",
+) -> jax.Array:
+    """Transposed 4x4 convolution of stride 2, which doubles height and width.
 
     y[2 i + 2 - k] += x[i] kernel[k] on each axis: what `flax.linen.ConvTranspose` computes with
     strides 2 and padding "SAME", and `torch.nn.ConvTranspose2d(in, out, 4, 2, 1)` with its kernel
     turned by 180 degrees.
 
     Args:
-        x: [batch, height, width, in], any float dtype.
-        kernel: [4, 4, in, out].
-        compute_dtype: as in `convolve`.
-        lowering: as in `convolve`.
+      x: [batch, height, width, in], any float dtype.
+      kernel: [4, 4, in, out].
+      compute_dtype: as in `convolve`.
+      lowering: as in `convolve`.
 
     Returns:
-        [batch, 2 height, 2 width, out] in compute_dtype.
+      [batch, 2 height, 2 width, out] in compute_dtype.
+
+    Raises:
+      ValueError: `lowering` is unknown, or the kernel is not 4x4.
     """
     if kernel.shape[:2] != (4, 4):
         raise ValueError(f"kernel is {kernel.shape[:2]}; transposed_convolve needs (4, 4)")
     if _resolve(lowering) == "gemm":
         return _transposed_gemm(x, kernel, jnp.dtype(compute_dtype))
     x, kernel = x.astype(compute_dtype), kernel.astype(compute_dtype)
-    return lax.conv_transpose(x, kernel, (2, 2), "SAME", dimension_numbers=_NHWC_HWIO)
+    return lax.conv_transpose(x, kernel, (2, 2), "SAME", dimension_numbers=_NHWC)
 
 
 def _resolve(lowering):
@@ -73,51 +102,87 @@ def _resolve(lowering):
     return lowering
 
 
-def _einsum(spec, a, b):
+def _convolve_native(x, kernel, stride, padding):
+    pads = [(padding, padding)] * 2
+    return lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=_NHWC)
+
+
+def _kernel_outweighs(pixels, kernel):
+    """Whether the kernel is larger than the patches of `pixels` windows: the copy to avoid."""
+    return pixels < kernel.shape[3]
+
+
+def _multiply(a, b, contract, batch=()):
+    """The product of `a` and `b` over one axis of each, summed in float32 or wider.
+
+    Written on two-dimensional operands (and a leading batch): given more axes, XLA:CPU transposes
+    the kernel in memory first.
+    """
+    axes = (((contract[0],), (contract[1],)), (batch, batch))
     wide = jnp.promote_types(a.dtype, jnp.float32)
-    return jnp.einsum(spec, a, b, preferred_element_type=wide)
+    return lax.dot_general(a, b, axes, preferred_element_type=wide)
 
 
-def _patches(x, size, stride, padding):
-    """The window under each output pixel: [batch, out_height, out_width, taps, channels]."""
-    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    height, width = ((n - k) // stride + 1 for n, k in zip(x.shape[1:3], size, strict=True))
-    taps = [
-        lax.slice(
-            x,
-            (0, i, j, 0),
-            (x.shape[0], i + (height - 1) * stride + 1, j + (width - 1) * stride + 1, x.shape[3]),
-            (1, stride, stride, 1),
-        )
-        for i in range(size[0])
-        for j in range(size[1])
+def _flatten(x):
+    """`x` as a matrix with its last axis as columns."""
+    return x.reshape(-1, x.shape[-1])
+
+
+def _output_size(shape, taps, stride, padding):
+    sides = zip(shape[1:3], taps, strict=True)
+    return tuple((n + 2 * padding - k) // stride + 1 for n, k in sides)
+
+
+def _taps(x, size, stride, padding, taps):
+    """What each of the kernel's taps sees of `x`: a list of [batch, *size, stride * channels].
+
+    The `stride` neighbours in a row that one window sees lie side by side in memory, and so do the
+    kernel's entries for them: they make one tap of stride * channels features, for free.
+    """
+    batch, *shape, channels = x.shape
+    sides = zip(size, taps, shape, strict=True)
+    ends = [(outs - 1) * stride + k - n - padding for outs, k, n in sides]
+    edges = [(0, 0, 0), *((padding, end, 0) for end in ends), (0, 0, 0)]
+    x = lax.pad(x, jnp.zeros((), x.dtype), edges)
+    x = x.reshape(batch, x.shape[1] // stride, stride, x.shape[2] // stride, stride * channels)
+    return [
+        x[:, i // stride : i // stride + size[0], i % stride, j : j + size[1]]
+        for i in range(taps[0])
+        for j in range(taps[1] // stride)
     ]
-    return jnp.stack(taps, axis=3)
 
 
-def _overlap_add(windows, shape, stride, padding):
-    """The adjoint of `_patches`: sums [batch, h, w, kh, kw, channels] into an image of `shape`."""
-    batch, height, width, rows, columns, channels = windows.shape
-    near, far = rows // stride, columns // stride
-    windows = windows.reshape(batch, height, width, near, stride, far, stride, channels)
-    total = 0
+def _overlap_add(windows, taps, shape, stride, padding):
+    """The windows [pixels, taps * channels] summed into an image of `shape`; the adjoint of _taps.
+
+    Writes blocks of stride x stride pixels, to each of which taps / stride windows contribute.
+    """
+    batch, height, width, channels = shape
+    near, far = (k // stride for k in taps)
+    size = _output_size(shape, taps, stride, padding)
+    windows = windows.reshape(batch, *size, near, stride, far, stride * channels)
+    blocks = 0
     for i in range(near):
         for j in range(far):
-            pads = ((0, 0), (i, near - 1 - i), (j, far - 1 - j), (0, 0), (0, 0), (0, 0))
-            total += jnp.pad(windows[:, :, :, i, :, j], pads)
-    total = total.transpose(0, 1, 3, 2, 4, 5)
-    image = total.reshape(batch, total.shape[1] * stride, total.shape[3] * stride, channels)
-    ends = [shape[axis] - image.shape[axis] + padding for axis in (1, 2)]
-    zero = jnp.zeros((), image.dtype)
+            edges = ((0, 0), (i, near - 1 - i), (j, far - 1 - j), (0, 0), (0, 0))
+            blocks += jnp.pad(windows[:, :, :, i, :, j], edges)
+    image = blocks.swapaxes(2, 3).reshape(
+        batch, blocks.shape[1] * stride, blocks.shape[2] * stride, channels
+    )
+    ends = (n + padding - m for n, m in zip((height, width), image.shape[1:3], strict=True))
     edges = [(0, 0, 0), *((-padding, end, 0) for end in ends), (0, 0, 0)]
-    return lax.pad(image, zero, edges)
+    return lax.pad(image, jnp.zeros((), image.dtype), edges)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _convolve_gemm(x, kernel, stride, padding, dtype):
-    patches = _patches(x.astype(dtype), kernel.shape[:2], stride, padding)
-    flat = kernel.astype(dtype).reshape(-1, *kernel.shape[2:])
-    return _einsum("nhwkc,kco->nhwo", patches, flat).astype(dtype)
+    size = _output_size(x.shape, kernel.shape[:2], stride, padding)
+    x, kernel = x.astype(dtype), kernel.astype(dtype)
+    if not _kernel_outweighs(len(x) * size[0] * size[1], kernel):
+        return _convolve_native(x, kernel, stride, padding)
+    patches = jnp.concatenate(_taps(x, size, stride, padding, kernel.shape[:2]), -1)
+    y = _multiply(_flatten(patches), _flatten(kernel), (1, 0))
+    return y.reshape(len(x), *size, kernel.shape[3]).astype(dtype)
 
 
 def _convolve_forward(x, kernel, stride, padding, dtype):
@@ -126,24 +191,39 @@ def _convolve_forward(x, kernel, stride, padding, dtype):
 
 def _convolve_backward(stride, padding, dtype, saved, dy):
     x, kernel = saved
-    dy = dy.astype(dtype)
-    patches = _patches(x.astype(dtype), kernel.shape[:2], stride, padding)
-    dkernel = _einsum("nhwkc,nhwo->kco", patches, dy).reshape(kernel.shape)
-    windows = _einsum("nhwo,klco->nhwklc", dy, kernel.astype(dtype))
-    dx = _overlap_add(windows, x.shape, stride, padding)
-    return dx.astype(x.dtype), dkernel.astype(kernel.dtype)
+    pixels = _flatten(dy.astype(dtype))
+    windows = _multiply(pixels, _flatten(kernel.astype(dtype)), (1, 1))
+    dx = _overlap_add(windows, kernel.shape[:2], x.shape, stride, padding)
+    taps = _taps(x.astype(dtype), dy.shape[1:3], stride, padding, kernel.shape[:2])
+    if _kernel_outweighs(len(pixels), kernel):
+        taps = [jnp.concatenate(taps, -1)]
+    dkernel = jnp.stack([_multiply(_flatten(tap), pixels, (0, 0)) for tap in taps])
+    return dx.astype(x.dtype), dkernel.reshape(kernel.shape).astype(kernel.dtype)
 
 
 _convolve_gemm.defvjp(_convolve_forward, _convolve_backward)
 
 
+def _by_tap(kernel):
+    """[16, in, out], as the kernel lies in memory."""
+    return kernel.reshape(16, *kernel.shape[2:])
+
+
+def _by_input(kernel):
+    """[in, 16 * out], turned by 180 degrees into the order of patches: a copy."""
+    return kernel[::-1, ::-1].transpose(2, 0, 1, 3).reshape(kernel.shape[2], -1)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _transposed_gemm(x, kernel, dtype):
-    turned = kernel[::-1, ::-1].astype(dtype)
-    windows = _einsum("nhwc,klco->nhwklo", x.astype(dtype), turned)
-    batch, height, width, _ = x.shape
-    shape = (batch, 2 * height, 2 * width, kernel.shape[3])
-    return _overlap_add(windows, shape, 2, 1).astype(dtype)
+    shape = (len(x), 2 * x.shape[1], 2 * x.shape[2], kernel.shape[3])
+    pixels, kernel = _flatten(x.astype(dtype)), kernel.astype(dtype)
+    if _kernel_outweighs(len(pixels), kernel):
+        repeated = jnp.broadcast_to(pixels, (16, *pixels.shape))
+        windows = _multiply(repeated, _by_tap(kernel), (2, 1), (0,))[::-1].swapaxes(0, 1)
+    else:
+        windows = _multiply(pixels, _by_input(kernel), (1, 0))
+    return _overlap_add(windows, (4, 4), shape, 2, 1).astype(dtype)
 
 
 def _transposed_forward(x, kernel, dtype):
@@ -152,12 +232,19 @@ def _transposed_forward(x, kernel, dtype):
 
 def _transposed_backward(dtype, saved, dy):
     x, kernel = saved
-    patches = _patches(dy.astype(dtype), (4, 4), 2, 1)
-    turned = kernel[::-1, ::-1].astype(dtype).reshape(16, *kernel.shape[2:])
-    dx = _einsum("nhwko,kco->nhwc", patches, turned)
-    dkernel = _einsum("nhwc,nhwko->kco", x.astype(dtype), patches)
-    dkernel = dkernel.reshape(kernel.shape)[::-1, ::-1]
-    return dx.astype(x.dtype), dkernel.astype(kernel.dtype)
+    _, _, features, outs = kernel.shape
+    pixels, rounded = _flatten(x.astype(dtype)), kernel.astype(dtype)
+    patches = _flatten(jnp.concatenate(_taps(dy.astype(dtype), x.shape[1:3], 2, 1, (4, 4)), -1))
+    if _kernel_outweighs(len(pixels), kernel):
+        patches = patches.reshape(-1, 16, outs)[:, ::-1].swapaxes(0, 1)
+        dx = _multiply(patches, _by_tap(rounded), (2, 2), (0,)).sum(0)
+        repeated = jnp.broadcast_to(pixels, (16, *pixels.shape))
+        dkernel = _multiply(repeated, patches, (1, 1), (0,)).reshape(kernel.shape)
+    else:
+        dx = _multiply(patches, _by_input(rounded), (1, 1))
+        dkernel = _multiply(pixels, patches, (0, 0)).reshape(features, 4, 4, outs)
+        dkernel = dkernel.transpose(1, 2, 0, 3)[::-1, ::-1]
+    return dx.reshape(x.shape).astype(x.dtype), dkernel.astype(kernel.dtype)
 
 
 _transposed_gemm.defvjp(_transposed_forward, _transposed_backward)
