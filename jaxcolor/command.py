@@ -11,7 +11,7 @@ from pathlib import Path
 import absl.logging
 import jax
 from absl import flags
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_flags
 
 from jaxcolor import description, experiment
 from jaxcolor.errors import UserError
@@ -27,6 +27,10 @@ def parse_flags(argv: list[str], values: flags.FlagValues) -> list[str]:
         rest = values(argv)
         if values["config"].value is None:
             raise flags.Error("--config is required, for example --config configs/pix2pix.py")
+        path = config_flags.get_config_filename(values["config"])
+        if not Path(path).is_file():
+            raise flags.Error(f"--config {path} is no file")
+        values["config"].value.to_dict()  # raises what the config's own code raised
         if rest[1:]:
             raise flags.Error(f"unknown argument {rest[1]!r}: write --flag=value")
         return rest
@@ -75,7 +79,7 @@ def _set_up_jax() -> None:
     root = os.environ.get("JAXCOLOR_CACHE") or Path.home() / ".cache" / "jaxcolor"
     if not jax.config.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", str(Path(root) / "xla"))
-    absl.logging.set_verbosity(absl.logging.ERROR)
+    absl.logging.set_verbosity(absl.logging.FATAL)  # errors are raised besides
     logging.getLogger("jax").setLevel(logging.ERROR)
 
 

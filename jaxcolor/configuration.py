@@ -2,7 +2,6 @@
 
 import difflib
 import inspect
-import types
 import typing
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -33,9 +32,8 @@ def arguments(
     for name, parameter in parameters.items():
         if parameter.default is inspect.Parameter.empty and name not in values:
             raise ConfigError(f"config key {section}.{name} is missing")
-    hints = typing.get_type_hints(constructor)
     return {
-        name: _converted(f"{section}.{name}", value, hints.get(name, Any))
+        name: _converted(f"{section}.{name}", value, parameters[name].annotation)
         for name, value in values.items()
     }
 
@@ -53,7 +51,7 @@ def unknown_key(section: str, values: Iterable[str], known: Iterable[str]) -> No
 
 def _converted(key: str, value: Any, hint: Any) -> Any:
     """`value` as the type `hint`, where that loses nothing."""
-    if hint is Any or isinstance(hint, types.UnionType):
+    if hint is inspect.Parameter.empty:
         return value
     if typing.get_origin(hint) is tuple:
         if isinstance(value, (tuple, list)):

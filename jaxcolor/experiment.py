@@ -277,15 +277,12 @@ def run(experiment: Experiment, workdir: str | Path) -> GanState:
     workdir = Path(workdir).absolute()
     with _own_workdir(workdir):
         settings = experiment.settings.checkpoint
-        checkpoints = Checkpoints(
-            workdir / "checkpoints", keep_last=settings.keep_last, keep_best=settings.keep_best
-        )
+        kept = {"keep_last": settings.keep_last, "keep_best": settings.keep_best}
         try:
-            return _run(experiment, workdir, checkpoints)
+            with Checkpoints(workdir / "checkpoints", **kept) as checkpoints:
+                return _run(experiment, workdir, checkpoints)
         except OSError as error:
             raise WorkdirError(f"workdir {workdir}: {error.strerror or error}") from error
-        finally:
-            checkpoints.close()
 
 
 def _run(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) -> GanState:
@@ -295,6 +292,7 @@ def _run(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) -> Gan
     if step >= plan.total_steps:
         print(f"{workdir} is trained: {plan.epochs} epochs, {step} steps. Use a new --workdir")
         return state
+    _check_space(workdir, state, experiment.settings.checkpoint, checkpoints)
     _write_config(workdir, experiment.config)
     started = time.perf_counter()
     train_step = compile_train_step(experiment)
@@ -345,7 +343,6 @@ def _initial_state(experiment: Experiment, workdir: Path, checkpoints: Checkpoin
     # Jitted, the forward passes that only tell the shapes are never computed.
     create = jax.jit(experiment.functions.create_state, out_shardings=devices.replicated)
     state = create(jax.random.fold_in(jax.random.key(experiment.config["seed"]), 0))
-    _check_space(workdir, state, experiment.settings.checkpoint, checkpoints)
     latest = checkpoints.latest()
     if latest is not None:
         _check_same_experiment(experiment, checkpoints.config(latest), workdir)
@@ -384,24 +381,19 @@ def _take_weights(experiment: Experiment, state: GanState) -> GanState:
     directory = origin / "checkpoints"
     if not directory.is_dir():
         raise ConfigError(f"init_from {origin} is no workdir: it has no directory checkpoints")
-    theirs = Checkpoints(directory, read_only=True)
-    try:
+    with Checkpoints(directory, read_only=True) as theirs:
         step = theirs.best() if theirs.best() is not None else theirs.latest()
         if step is None:
             raise ConfigError(f"init_from {origin} has no checkpoint yet")
-        stored = theirs.config(step)
-        sections = ("generator", "discriminator", "data.image_size")
         changed = {
             key: values
-            for key, values in differing_keys(experiment.config, stored).items()
-            if key.startswith(sections) and "_optimizer." not in key
+            for key, values in differing_keys(experiment.config, theirs.config(step)).items()
+            if key.startswith(("generator.", "discriminator.", "data.image_size"))
         }
         if changed:
             listed = "; ".join(f"{key} is {a!r}, there {b!r}" for key, (a, b) in changed.items())
             raise ConfigError(f"init_from {origin} has other networks: {listed}")
         weights = theirs.restore(step, like=state)
-    finally:
-        theirs.close()
     print(f"starting from the weights of {origin}, step {step}")
 
     def with_weights(ours, other):
@@ -421,8 +413,8 @@ def _check_space(workdir: Path, state: GanState, kept, checkpoints: Checkpoints)
     free = shutil.disk_usage(workdir).free
     if size * missing > free:
         raise WorkdirError(
-            f"workdir {workdir}: {missing} checkpoints of {size / 1e9:.2f} GB do not fit into the "
-            f"{free / 1e9:.2f} GB free: free some, or lower checkpoint.keep_last and keep_best"
+            f"workdir {workdir}: {missing} checkpoints of {size / 1e6:.1f} MB do not fit into the "
+            f"{free / 1e6:.1f} MB free: free some, or lower checkpoint.keep_last and keep_best"
         )
 
 

@@ -19,17 +19,14 @@ BACKENDS = ("shard_map", "pmap")
 
 
 class DataParallel:
-    """Places states and batches on devices, and wraps per-device functions.
-
-    Args:
-      devices: the devices to use; all of them by default.
-      backend: "shard_map" or "pmap".
-
-    Raises:
-      ConfigError: unknown backend.
-    """
+    """Places states and batches on devices, and wraps per-device functions."""
 
     def __init__(self, devices: Sequence[jax.Device] | None = None, *, backend: str = "shard_map"):
+        """Parallelism over `devices`, all of them by default, by "shard_map" or "pmap".
+
+        Raises:
+          ConfigError: unknown backend.
+        """
         if backend not in BACKENDS:
             raise ConfigError(f"parallel.backend {backend!r} is none of {BACKENDS}")
         self.backend = backend

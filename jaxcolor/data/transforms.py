@@ -35,7 +35,7 @@ def resize(picture, size, method):
 class ValidationTransform:
     """Resizes both pictures of a pair; nothing is random."""
 
-    def __init__(self, *, image_size=256, resize="bicubic"):
+    def __init__(self, *, image_size: int = 256, resize: str = "bicubic"):
         """Transform to `image_size` by `image_size` pixels; `resize` is a key of METHODS.
 
         Raises:
@@ -55,16 +55,16 @@ class TrainingTransform:
     def __init__(
         self,
         *,
-        image_size=256,
-        load_size=286,
-        resize="bicubic",
-        flip=True,
-        rotation=0.0,
-        shear=0.0,
-        zoom=0.0,
-        shift=0.0,
-        noise=0.0,
-        fill="white",
+        image_size: int = 256,
+        load_size: int = 286,
+        resize: str = "bicubic",
+        flip: bool = True,
+        rotation: float = 0.0,
+        shear: float = 0.0,
+        zoom: float = 0.0,
+        shift: float = 0.0,
+        noise: float = 0.0,
+        fill: str = "white",
     ):
         """Transform that resizes, warps, crops and flips, as in pix2pix (section 6.2) and beyond.
 

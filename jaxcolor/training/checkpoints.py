@@ -19,14 +19,7 @@ from jaxcolor.training.state import GanState
 
 
 class Checkpoints:
-    """The checkpoints of one workdir, by step.
-
-    Args:
-      directory: where they lie; made if missing.
-      keep_last: how many of the newest are kept.
-      keep_best: how many of the best by validation L1 are kept besides.
-      read_only: never write nor tidy up: for reading another run's workdir.
-    """
+    """The checkpoints of one workdir, by step."""
 
     def __init__(
         self,
@@ -36,22 +29,35 @@ class Checkpoints:
         keep_best: int = 1,
         read_only: bool = False,
     ):
+        """Opens a directory of checkpoints.
+
+        Args:
+          directory: where they lie; made if missing.
+          keep_last: how many of the newest are kept.
+          keep_best: how many of the best by validation L1 are kept besides.
+          read_only: never write nor tidy up: for reading another run's workdir.
+
+        Raises:
+          WorkdirError: it cannot be opened.
+        """
         self.directory = Path(directory).absolute()
         kept = policies.AnyPreservationPolicy(
             [
                 policies.LatestN(keep_last),
                 policies.BestN(
-                    get_metric_fn=lambda metrics: -metrics["l1"],
+                    get_metric_fn=_score,
                     n=keep_best,
                     keep_checkpoints_without_metrics=False,
                 ),
             ]
         )
+        # Without best_fn Orbax does not write the metrics down, and a resumed run forgets the best.
+        score = {"best_fn": _score, "best_mode": "max"}
         options = (
-            ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0)
+            ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0, **score)
             if read_only
             else ocp.CheckpointManagerOptions(
-                preservation_policy=kept, cleanup_tmp_directories=True
+                preservation_policy=kept, cleanup_tmp_directories=True, **score
             )
         )
         with self._clear_errors("opened"):
@@ -130,6 +136,14 @@ class Checkpoints:
         with self._clear_errors("written"):
             self._manager.close()
 
+    def __enter__(self) -> "Checkpoints":
+        """Itself; closed at the end."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes."""
+        self.close()
+
     @contextlib.contextmanager
     def _clear_errors(self, done: str) -> Iterator[None]:
         """Turns what Orbax raises into one line that names the directory."""
@@ -140,6 +154,11 @@ class Checkpoints:
             raise WorkdirError(
                 f"checkpoint in {self.directory} could not be {done}: {reason}"
             ) from error
+
+
+def _score(metrics: dict[str, float]) -> float:
+    """Higher is better."""
+    return -metrics["l1"]
 
 
 def differing_keys(ours: dict[str, Any], stored: dict[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import math
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
 
 SAMPLE_TITLES = ("Input Image", "Ground Truth", "Predicted Image")
 
@@ -60,8 +63,12 @@ class RunLog:
         self.timing_path = self.workdir / "timing.csv"
         _keep_rows(self.metrics_path, self._is_past_metric)
         _keep_rows(self.timing_path, self._is_past_timing)
-        self._events = SummaryWriter(
-            str(self.workdir / "tensorboard"), purge_step=self.first_step + 1
+        directory = self.workdir / "tensorboard"
+        directory.mkdir(exist_ok=True)
+        # Written in this thread, so that a full disk is an error here and not in another thread.
+        self._events = EventsWriter(str(directory / "events"))
+        self._write_event(  # TensorBoard drops what an earlier run wrote of the steps to come
+            step=self.first_step + 1, session_log=SessionLog(status=SessionLog.START)
         )
 
     def metrics(self, step: int, epoch: int, kind: str, values: dict[str, float]) -> None:
@@ -80,7 +87,9 @@ class RunLog:
         with self.metrics_path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         for name, value in values.items():
-            self._events.add_scalar(f"{kind}/{name}", value, step)
+            scalar = Summary.Value(tag=f"{kind}/{name}", simple_value=value)
+            self._write_event(step=step, summary=Summary(value=[scalar]))
+        self._events.flush()
 
     def timing(self, timing: EpochTiming) -> None:
         """Writes one row of timing.csv."""
@@ -94,6 +103,9 @@ class RunLog:
     def close(self) -> None:
         """Flushes the events."""
         self._events.close()
+
+    def _write_event(self, **content) -> None:
+        self._events.write_event(Event(wall_time=time.time(), **content))
 
     def _is_past_metric(self, line: str) -> bool:
         try:

@@ -1,0 +1,327 @@
+"""The command as a user runs it: a whole training, kills, resumes, and every error as one line."""
+
+import csv
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+
+import filelock
+import jax
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+from jaxcolor.training.checkpoints import Checkpoints
+
+EPOCH_STEPS = 12  # 24 pictures in batches of 2
+
+
+def finish(process, status=0):
+    """Standard output and error of a run that must end with `status`."""
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == status, f"status {process.returncode}:\n{output}\n{errors}"
+    assert "Traceback" not in errors
+    return output, errors
+
+
+def stored_state(workdir, step=None):
+    """The newest (or given) checkpoint's arrays by path, as they lie on disk."""
+    import orbax.checkpoint as ocp
+
+    steps = [int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit()]
+    path = workdir / "checkpoints" / str(max(steps) if step is None else step) / "state"
+    with ocp.PyTreeCheckpointer() as checkpointer, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that no sharding is asked for
+        tree = checkpointer.restore(path)
+    return {jax.tree_util.keystr(key): np.asarray(x) for key, x in jax.tree.leaves_with_path(tree)}
+
+
+def logged_rows(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def wait_for_step(workdir, step, process):
+    """Returns when a complete checkpoint of at least `step` is there."""
+    directory = workdir / "checkpoints"
+    for _ in range(60_000):
+        names = [path.name for path in directory.iterdir()] if directory.exists() else []
+        if any(name.isdigit() and int(name) >= step for name in names):
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.002)
+    raise AssertionError(f"no checkpoint of step {step}")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory):
+    """Workdir of `test_a_whole_run`, 6 epochs, which others compare theirs with."""
+    return tmp_path_factory.mktemp("undisturbed")
+
+
+LONG = {"train__epochs": 6, "checkpoint__every_steps": 5}
+
+
+def test_a_whole_run(start, undisturbed):
+    output, _ = finish(start(undisturbed, **LONG))
+    assert "24 pictures to train on, 5 to validate on" in output
+    assert len(re.findall(r"^epoch \d/6: .*images/s, waiting for data", output, re.M)) == 6
+    with (undisturbed / "timing.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == list("123456")
+    assert all(row["steps"] == str(EPOCH_STEPS) for row in rows)
+    assert float(rows[0]["compile_seconds"]) > 0
+    assert float(rows[1]["compile_seconds"]) == 0
+    metrics = logged_rows(undisturbed)
+    validation = [row for row in metrics if row["kind"] == "validation"]
+    assert [row["step"] for row in validation] == [EPOCH_STEPS * n for n in range(1, 7)]
+    assert validation[-1]["l1"] < 0.9 * validation[0]["l1"]
+    assert {"generator/l1", "discriminator/accuracy_real", "generator/learning_rate"} <= set(
+        metrics[0]
+    )
+    sheets = sorted(path.name for path in (undisturbed / "samples").iterdir())
+    assert sheets == [f"epoch_{n:04d}.png" for n in range(1, 7)]
+    kept = sorted(int(path.name) for path in (undisturbed / "checkpoints").iterdir())
+    best = min(validation, key=lambda row: row["l1"])["step"]
+    assert kept == sorted({70, 72, best})
+
+
+def test_the_finished_run_is_left_alone(start, undisturbed):
+    before = stored_state(undisturbed)
+    output, _ = finish(start(undisturbed, **LONG))
+    assert "is trained: 6 epochs" in output
+    after = stored_state(undisturbed)
+    assert all((before[key] == after[key]).all() for key in before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_run_ends_bit_identical(start, undisturbed, tmp_path, number):
+    """Stopped in the middle of an epoch and started again; SIGKILL gives no chance to save."""
+    process = start(tmp_path, **LONG)
+    wait_for_step(tmp_path, EPOCH_STEPS + 3, process)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == (-9 if number == signal.SIGKILL else 130)
+    if number != signal.SIGKILL:
+        assert re.search(r"stopped at step \d+, saved in .*: run the same command", errors)
+    output, _ = finish(start(tmp_path, **LONG))
+    step = int(re.search(r"resuming .* at step (\d+) of 72", output)[1])
+    assert EPOCH_STEPS < step < 72
+    expected, found = stored_state(undisturbed), stored_state(tmp_path)
+    assert expected.keys() == found.keys()
+    for key, value in expected.items():
+        np.testing.assert_array_equal(found[key], value, err_msg=key)
+    rows = logged_rows(tmp_path)
+    reference = logged_rows(undisturbed)
+    last = [row for row in rows if row["kind"] == "validation"]
+    assert last == [row for row in reference if row["kind"] == "validation"]
+
+
+def test_more_epochs_go_on_and_another_network_does_not(start, undisturbed, tmp_path):
+    workdir = tmp_path / "copy"
+    shutil.copytree(undisturbed, workdir)
+    output, _ = finish(start(workdir, **LONG | {"train__epochs": 7}))
+    assert "resuming" in output
+    assert "epoch 7/7" in output
+    _, errors = finish(start(workdir, **LONG, generator__base_width=6), status=1)
+    assert "generator.base_width is 6, was 4" in errors
+    assert errors.count("\n") == 1
+
+
+def test_init_from_takes_the_best_weights_and_nothing_else(start, undisturbed, tmp_path):
+    output, _ = finish(
+        start(
+            tmp_path, init_from=undisturbed, train__epochs=1, generator_optimizer__learning_rate=0.0
+        )
+    )
+    with Checkpoints(undisturbed / "checkpoints", read_only=True) as checkpoints:
+        best = checkpoints.best()
+    assert f"starting from the weights of {undisturbed}, step {best}" in output
+    expected, found = stored_state(undisturbed, best), stored_state(tmp_path)
+    weights = [key for key in expected if key.startswith("['generator']['params']")]
+    assert len(weights) > 5
+    for key in weights:
+        np.testing.assert_array_equal(found[key], expected[key])
+    assert found["['step']"] == EPOCH_STEPS
+    _, errors = finish(start(tmp_path / "b", init_from=undisturbed, generator__base_width=6), 1)
+    assert "has other networks: generator.base_width is 6, there 4" in errors
+
+
+def test_dry_run_describes_and_writes_nothing(start, tmp_path):
+    output, _ = finish(start(tmp_path / "none", "--dry_run"))
+    assert '"base_width": 4' in output
+    assert "UNet Summary" in output
+    assert "PatchGAN Summary" in output
+    assert re.search(r"training step: \d+\.\d GFLOP per image", output)
+    assert re.search(r"memory of a step: about \d+ MB on each of 1 devices", output)
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(start, tmp_path):
+    options = {"train__epochs": 9, "checkpoint__every_steps": 1, "train__log_every": 4}
+    rates = {
+        "generator_optimizer__learning_rate": 1e20,
+        "generator_optimizer__schedule": "constant",
+    }
+    process = start(tmp_path, **options, **rates)
+    _, errors = finish(process, status=1)
+    found = re.search(r"^error: step (\d+): .*(nan|inf).*", errors)
+    assert found, errors
+    assert int(found[1]) <= 12
+    good = re.search(r"the last good checkpoint is step (\d+)", errors)
+    if good:
+        values = stored_state(tmp_path, int(good[1]))
+        assert int(values["['step']"]) == int(good[1]) < int(found[1])
+        assert all(np.isfinite(value).all() for value in values.values())
+
+
+def test_two_runs_cannot_share_a_workdir(start, tmp_path):
+    with filelock.FileLock(tmp_path / ".lock"):
+        _, errors = finish(start(tmp_path), status=1)
+    assert re.fullmatch(r"error: workdir .* is in use by another run: .*\n", errors)
+
+
+def test_a_picture_that_breaks_off_is_named_and_nothing_is_lost(start, pictures, tmp_path):
+    broken = tmp_path / "pictures"
+    shutil.copytree(pictures, broken)
+    path = sorted((broken / "train").iterdir())[7]
+    path.write_bytes(path.read_bytes()[:200])
+    options = {"train__epochs": 4, "data__path": broken}
+    _, errors = finish(start(tmp_path / "run", **options), status=1)
+    assert errors.startswith("error: ")
+    assert str(path) in errors
+    assert errors.count("\n") == 1
+    shutil.copy(pictures / "train" / path.name, path)
+    output, _ = finish(start(tmp_path / "run", **options))
+    assert "epoch 4/4" in output
+
+
+def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(start, tmp_path):
+    """On a file system of 6 MB; skipped where none can be mounted."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("cannot mount a small file system here")
+    try:
+        small = {"checkpoint__keep_last": 1, "checkpoint__keep_best": 0, "train__epochs": 3}
+        finish(start(disk / "run", **small))
+        _, errors = finish(start(disk / "run", **small | {"checkpoint__keep_last": 90}), 0)
+        _, errors = finish(start(disk / "other", checkpoint__keep_last=90), 1)
+        assert re.match(r"error: workdir .* checkpoints of .* MB do not fit", errors)
+        filler = disk / "filler"
+        process = start(disk / "run", **small | {"train__epochs": 60})
+        wait_for_step(disk / "run", 4 * EPOCH_STEPS, process)
+        with pytest.raises(OSError, match="No space"):
+            filler.write_bytes(bytes(6_000_000))
+        _, errors = finish(process, status=1)
+        assert re.match(r"error: .*(No space left|could not be written)", errors), errors
+        assert errors.count("\n") == 1
+        filler.unlink()
+        output, _ = finish(start(disk / "run", **small | {"train__epochs": 60}))
+        assert "resuming" in output
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def write_pair(directory, name, size=(64, 32)):
+    for split in ("train", "val"):
+        (directory / split).mkdir(parents=True, exist_ok=True)
+        for index in range(4):
+            Image.new("RGB", size, (index, 2, 3)).save(directory / split / f"{index}-{name}")
+    return directory
+
+
+def empty_train(directory):
+    (directory / "train").mkdir()
+    (directory / "val").mkdir()
+    return directory
+
+
+def without_val(directory):
+    write_pair(directory, "a.png")
+    shutil.rmtree(directory / "val")
+    return directory
+
+
+def odd_width(directory):
+    return write_pair(directory, "a.png", (63, 32))
+
+
+def of_two_sizes(directory):
+    write_pair(directory, "a.png")
+    return write_pair(directory, "b.png", (128, 64))
+
+
+def no_picture(directory):
+    write_pair(directory, "a.png")
+    (directory / "train" / "text.png").write_text("text")
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda directory: directory / "missing", "missing"),
+        (empty_train, "train"),
+        (without_val, "val"),
+        (odd_width, "63"),
+        (of_two_sizes, "mixed_sizes"),
+        (no_picture, "text.png"),
+    ],
+)
+def test_pictures_that_cannot_be_used_are_one_line(start, tmp_path, make, message):
+    path = make(tmp_path)
+    _, errors = finish(start(tmp_path / "run", data__path=path), status=1)
+    assert errors.startswith("error: ")
+    assert errors.count("\n") == 1
+    assert message in errors
+    assert str(tmp_path) in errors
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"train__epoch": 3}, "epoch"),
+        ({"trian__epochs": 3}, "trian"),
+        ({"train__epochs": "three"}, "three"),
+        ({"data__image_size": 100}, "image_size 100 must be a power of two"),
+        ({"data__image_size": 8}, "image_size 8"),
+        ({"data__target_side": "top"}, "target_side"),
+        ({"augment__load_size": 16}, "load_size 16"),
+    ],
+)
+def test_config_mistakes_are_one_line(start, tmp_path, overrides, message):
+    process = start(tmp_path / "run", **overrides)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode in (1, 2)
+    assert errors.startswith("error: ")
+    assert errors.count("\n") == 1, errors
+    assert message in errors
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_workdir_that_cannot_be_made_is_one_line(start, tmp_path):
+    (tmp_path / "file").write_text("")
+    _, errors = finish(start(tmp_path / "file" / "run"), status=1)
+    assert re.fullmatch(r"error: workdir .*file/run cannot be written \(.*\): .*\n", errors)
+
+
+def test_the_config_flag_is_required_and_must_name_a_config(environment, tmp_path):
+    for flags, message in (
+        ([], "--config is required"),
+        (["--config=nowhere.py"], "nowhere.py"),
+        (["--config=configs/pix2pix.py", "--workdri=x"], "workdri"),
+        (["--config=configs/pix2pix.py", "stray"], "stray"),
+    ):
+        command = [sys.executable, "run.py", *flags]
+        found = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
+        assert found.returncode == 2
+        assert found.stderr.startswith("error: ")
+        assert found.stderr.count("\n") == 1, found.stderr
+        assert message in found.stderr
