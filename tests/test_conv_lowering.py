@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jax.sharding import AxisType, PartitionSpec
 
@@ -108,6 +108,9 @@ dtypes = st.sampled_from(["float32", "bfloat16"])
     padding=st.integers(0, 2),
     dtype=dtypes,
 )
+@example(shape=(1, 5, 4, 3), out=16, size=4, stride=2, padding=1, dtype="float32")
+@example(shape=(2, 9, 8, 3), out=16, size=4, stride=2, padding=1, dtype="float32")
+@example(shape=(1, 3, 4, 3), out=16, size=4, stride=1, padding=1, dtype="float32")
 def test_convolve_agrees_with_native(lowering, shape, out, size, stride, padding, dtype):
     batch, height, width, features = shape
     height, width = (max(n, size - 2 * padding) for n in (height, width))
@@ -120,10 +123,35 @@ def test_convolve_agrees_with_native(lowering, shape, out, size, stride, padding
 @pytest.mark.parametrize("lowering", FAST)
 @settings(max_examples=8, deadline=None, derandomize=True)
 @given(shape=st.tuples(st.integers(1, 3), sizes, sizes, channels), out=outputs, dtype=dtypes)
+@example(shape=(1, 2, 3, 3), out=16, dtype="float32")
+@example(shape=(2, 4, 3, 3), out=16, dtype="float32")
 def test_transposed_convolve_agrees_with_native(lowering, shape, out, dtype):
     x = jnp.asarray(random(0, *shape), dtype)
     kernel = jnp.asarray(random(1, 4, 4, shape[3], out))
     compare_with_native(transposed_convolve, x, kernel, dtype, dtype, lowering)
+
+
+@pytest.mark.parametrize("lowering", FAST)
+@pytest.mark.parametrize("side", [2, 12])
+@pytest.mark.parametrize("name", ["convolve", "transposed_convolve"])
+def test_bfloat16_products_are_summed_in_float32(lowering, name, side):
+    operation = transposed_convolve
+    if name == "convolve":
+        operation = functools.partial(convolve, stride=2, padding=1)
+    x, kernel = (
+        jnp.asarray(a, jnp.bfloat16).astype(jnp.float32)
+        for a in (random(0, 2, side, side, 3), random(1, 4, 4, 3, 16))
+    )
+
+    def kernel_gradient(dtype):
+        """For a cotangent which, like the operands, loses nothing in bfloat16."""
+        f = functools.partial(operation, x, compute_dtype=dtype, lowering=lowering)
+        y, pull = jax.vjp(f, kernel)
+        dy = jnp.asarray(random(2, *y.shape), jnp.bfloat16)
+        return pull(dy.astype(y.dtype))[0]
+
+    gradients = (kernel_gradient(dtype) for dtype in (jnp.bfloat16, jnp.float32))
+    assert_close(*gradients, "float32", "dkernel")
 
 
 @pytest.mark.parametrize("lowering", FAST)

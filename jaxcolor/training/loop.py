@@ -126,8 +126,8 @@ class _Run:
         self.state, self.step, self.rng = state, step, rng
         self.plan, self.parts, self.log, self.batches = plan, parts, log, batches
         self.stop = stop
-        self.unfetched: list[tuple[int, dict[str, jax.Array]]] = []
-        self.unreported: list[dict[str, float]] = []
+        self.unfetched: deque[tuple[int, dict[str, jax.Array]]] = deque()
+        self.unreported: list[tuple[int, dict[str, float]]] = []
         self.compile_seconds = parts.compile_seconds
         self.last_metrics: dict[str, float] = {}
 
@@ -173,11 +173,12 @@ class _Run:
                 in_flight.append(metrics)
                 if len(in_flight) >= STEPS_IN_FLIGHT:
                     jax.block_until_ready(in_flight.popleft())
-                if self.step % self.plan.log_every == 0 or self.step == end:
-                    self._report(epoch, bar)
                 bar.update(self.plan.batch_size)
+                if (self.step - 1) % self.plan.log_every == 0:
+                    self._report(self.step - 1, epoch, bar)  # late, so as not to wait
                 saving += self._save_between_epochs(end)
             jax.block_until_ready(self.state)
+            self._report(end, epoch, bar)
         return self.step - first, time.perf_counter() - started - saving, waited, saving
 
     def _next_batch(self) -> dict[str, np.ndarray]:
@@ -205,19 +206,19 @@ class _Run:
         return time.perf_counter() - started
 
     def _save(self, scores: dict[str, float] | None) -> None:
-        self._fetch_metrics()
+        self._fetch_metrics(self.step)
         with jax.transfer_guard("allow"):
             self.parts.checkpoints.save(self.step, self.state, self.parts.config, scores)
 
-    def _fetch_metrics(self) -> None:
-        """Moves the waiting metrics to the host, and stops the run if one is not finite."""
-        waiting, self.unfetched = self.unfetched, []
-        for step, metrics in waiting:
+    def _fetch_metrics(self, last: int) -> None:
+        """Moves metrics up to step `last` to the host; stops the run if one is not finite."""
+        while self.unfetched and self.unfetched[0][0] <= last:
+            step, metrics = self.unfetched.popleft()
             values = {name: float(x) for name, x in jax.device_get(metrics).items()}
             bad = {name: value for name, value in values.items() if not math.isfinite(value)}
             if bad:
                 self._stop_at_bad_loss(step, bad)
-            self.unreported.append(values)
+            self.unreported.append((step, values))
 
     def _stop_at_bad_loss(self, step: int, bad: dict[str, float]) -> None:
         self.parts.checkpoints.wait()
@@ -229,17 +230,30 @@ class _Run:
             "workdir with --config.init_from=WORKDIR and a lower optimizer learning_rate"
         )
 
-    def _report(self, epoch: int, bar: tqdm) -> None:
-        """Writes the means since the last report."""
-        self._fetch_metrics()
-        if not self.unreported:
+    def _report(self, last: int, epoch: int, bar: tqdm) -> None:
+        """Writes the means of the steps since the last report, up to step `last`."""
+        self._fetch_metrics(last)
+        rows = [values for step, values in self.unreported if step <= last]
+        if not rows:
             return
-        rows = self.unreported
+        self.unreported = [(step, values) for step, values in self.unreported if step > last]
         means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
-        self.unreported, self.last_metrics = [], means
-        self.log.metrics(self.step, epoch, "train", means)
-        shown = ("generator/l1", "generator/adversarial", "discriminator/loss")
-        bar.set_postfix_str(" ".join(f"{n.split('/')[1]} {means[n]:.3f}" for n in shown))
+        self.last_metrics = means
+        self.log.metrics(last, epoch, "train", means)
+        if bar.disable:
+            return
+        losses = (
+            f"G l1 {means['generator/l1']:.3f} adversarial {means['generator/adversarial']:.3f}, "
+            f"D {means['discriminator/loss']:.3f}"
+        )
+        bar.set_postfix_str(f"{losses}, all epochs {self._time_left(bar)} left")
+
+    def _time_left(self, bar: tqdm) -> str:
+        """Training time of the steps to come, at the rate of this epoch."""
+        progress = bar.format_dict
+        done = progress["n"] - progress["initial"]
+        seconds = progress["elapsed"] / done * self.plan.batch_size if done else 0.0
+        return tqdm.format_interval((self.plan.total_steps - self.step) * seconds)
 
     def _validate(self, epoch: int) -> dict[str, float]:
         parts = self.parts
