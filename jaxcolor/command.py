@@ -13,7 +13,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from jaxcolor import description, experiment
+from jaxcolor import description, experiment, runner
 from jaxcolor.errors import UserError
 from jaxcolor.training.loop import Interrupted
 
@@ -70,7 +70,7 @@ def train(
                 f"validate on; {built.devices.device_count} x {device}; results in {workdir}",
                 flush=True,
             )
-            experiment.run(built, workdir)
+            runner.run(built, workdir)
     return status[0]
 
 

@@ -1,45 +1,26 @@
-"""Builds an experiment from its config, and runs it: the only reader of the config.
+"""Builds an experiment from its config: the only reader of the config.
 
 Every section of the config holds the keyword arguments of one constructor.
 """
 
-import contextlib
 import functools
-import json
-import shutil
-import time
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-import filelock
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from jaxcolor import configuration, parallel
 from jaxcolor.data import demo, pipeline, sources, transforms
-from jaxcolor.errors import ConfigError, WorkdirError
+from jaxcolor.errors import ConfigError
 from jaxcolor.models.patchgan import PatchGAN
 from jaxcolor.models.unet import UNet
 from jaxcolor.settings import DemoSettings, Settings, read_settings
 from jaxcolor.training import loop, optimizers, steps
-from jaxcolor.training.checkpoints import Checkpoints, differing_keys
 from jaxcolor.training.state import GanState, Networks, Optimizers, create_state, from_linen
 
 CHANNELS = 3
-
-# What may differ when a run is resumed: how training is run, not what it computes.
-FREE_ON_RESUME = (
-    "init_from",
-    "data.path",
-    "loader.",
-    "checkpoint.",
-    "evaluation.",
-    "parallel.",
-    "train.log_every",
-    "train.lowering",
-)
 
 
 class Experiment(NamedTuple):
@@ -237,7 +218,7 @@ def compile_train_step(experiment: Experiment) -> jax.stages.Compiled:
     return step.lower(state, batch, rng).compile()
 
 
-def _compile_evaluation(experiment: Experiment) -> tuple[Callable, Callable]:
+def compile_evaluation(experiment: Experiment) -> tuple[Callable, Callable]:
     """The evaluation step and the prediction of a single picture, compiled."""
     devices, functions = experiment.devices, experiment.functions
     state, batch, rng = _describe_inputs(experiment, experiment.settings.evaluation.batch_size)
@@ -251,195 +232,22 @@ def _compile_evaluation(experiment: Experiment) -> tuple[Callable, Callable]:
     )
 
 
+def describe_state(experiment: Experiment) -> GanState:
+    """A state's shapes, types and placement, with nothing computed."""
+    state = jax.eval_shape(experiment.functions.create_state, jax.random.key(0))
+    return _replicated(experiment, state)
+
+
 def _describe_inputs(experiment: Experiment, batch_size: int):
-    """Shapes, types and shardings of a state, a batch and a root key."""
-    size, devices = experiment.settings.data.image_size, experiment.devices
-
-    def replicated(tree):
-        return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=devices.replicated), tree
-        )
-
-    rng = jax.eval_shape(jax.random.key, 0)
-    state = jax.eval_shape(experiment.functions.create_state, rng)
+    """Shapes, types and placement of a state, a batch and a root key."""
+    size = experiment.settings.data.image_size
     picture = jax.ShapeDtypeStruct(
-        (batch_size, size, size, CHANNELS), np.uint8, sharding=devices.sharded
+        (batch_size, size, size, CHANNELS), np.uint8, sharding=experiment.devices.sharded
     )
-    return replicated(state), {"condition": picture, "target": picture}, replicated(rng)
+    rng = _replicated(experiment, jax.eval_shape(jax.random.key, 0))
+    return describe_state(experiment), {"condition": picture, "target": picture}, rng
 
 
-def run(experiment: Experiment, workdir: str | Path) -> GanState:
-    """Trains in `workdir`, going on where an earlier run of the same experiment stopped there.
-
-    Raises:
-      UserError: whatever the user can mend, in one line.
-    """
-    workdir = Path(workdir).absolute()
-    with _own_workdir(workdir):
-        settings = experiment.settings.checkpoint
-        kept = {"keep_last": settings.keep_last, "keep_best": settings.keep_best}
-        try:
-            with Checkpoints(workdir / "checkpoints", **kept) as checkpoints:
-                return _run(experiment, workdir, checkpoints)
-        except OSError as error:
-            raise WorkdirError(f"workdir {workdir}: {error.strerror or error}") from error
-
-
-def _run(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) -> GanState:
-    state = _initial_state(experiment, workdir, checkpoints)
-    plan, devices = experiment.plan, experiment.devices
-    step = int(jax.device_get(state.step))
-    if step >= plan.total_steps:
-        print(f"{workdir} is trained: {plan.epochs} epochs, {step} steps. Use a new --workdir")
-        return state
-    _check_space(workdir, state, experiment.settings.checkpoint, checkpoints)
-    _write_config(workdir, experiment.config)
-    started = time.perf_counter()
-    train_step = compile_train_step(experiment)
-    evaluation_step, predict = _compile_evaluation(experiment)
-    parts = loop.Parts(
-        parallel=devices,
-        train_step=train_step,
-        compile_seconds=time.perf_counter() - started,
-        evaluation_step=evaluation_step,
-        predict=predict,
-        open_batches=functools.partial(_open_batches, experiment),
-        validation_batches=pipeline.validation_batches(
-            experiment.sources[1],
-            experiment.transforms[1],
-            batch_size=experiment.settings.evaluation.batch_size,
-        ),
-        samples=_samples(experiment),
-        checkpoints=checkpoints,
-        config=experiment.config,
-        workdir=workdir,
-    )
-    rng = jax.random.fold_in(jax.random.key(experiment.config["seed"]), 1)
-    return loop.train(state, devices.replicate(rng), plan=plan, parts=parts)
-
-
-def _open_batches(experiment: Experiment, step: int):
-    return pipeline.training_batches(
-        experiment.sources[0],
-        experiment.transforms[0],
-        batch_size=experiment.settings.train.batch_size,
-        seed=experiment.config["seed"],
-        start_step=step,
-        **experiment.settings.loader._asdict(),
-    )
-
-
-def _samples(experiment: Experiment) -> dict[str, np.ndarray]:
-    """The first validation pairs, as the network sees them."""
-    source, transform = experiment.sources[1], experiment.transforms[1]
-    count = min(experiment.settings.evaluation.samples, len(source))
-    pairs = [transform(source[index]) for index in range(count)]
-    return {name: np.stack([pair[name] for pair in pairs]) for name in ("condition", "target")}
-
-
-def _initial_state(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) -> GanState:
-    """The newest checkpoint's state, or a fresh one, or one with another run's weights."""
-    devices = experiment.devices
-    # Jitted, the forward passes that only tell the shapes are never computed.
-    create = jax.jit(experiment.functions.create_state, out_shardings=devices.replicated)
-    state = create(jax.random.fold_in(jax.random.key(experiment.config["seed"]), 0))
-    latest = checkpoints.latest()
-    if latest is not None:
-        _check_same_experiment(experiment, checkpoints.config(latest), workdir)
-        print(f"resuming {workdir} at step {latest} of {experiment.plan.total_steps}")
-        return checkpoints.restore(latest, like=state)
-    if experiment.config["init_from"]:
-        return _take_weights(experiment, state)
-    return state
-
-
-def _check_same_experiment(experiment: Experiment, stored: dict, workdir: Path) -> None:
-    """Raises ConfigError if the config would not go on with the stored run."""
-    free = FREE_ON_RESUME
-    schedules = [
-        experiment.config[name].get("schedule", "constant")
-        for name in ("generator_optimizer", "discriminator_optimizer")
-    ]
-    if set(schedules) == {"constant"}:
-        free = (*free, "train.epochs")
-    changed = {
-        key: values
-        for key, values in differing_keys(experiment.config, stored).items()
-        if not key.startswith(free)
-    }
-    if changed:
-        listed = "; ".join(f"{key} is {a!r}, was {b!r}" for key, (a, b) in changed.items())
-        raise ConfigError(
-            f"workdir {workdir} was trained with another config: {listed}. "
-            "Set these back, or start over in a new --workdir"
-        )
-
-
-def _take_weights(experiment: Experiment, state: GanState) -> GanState:
-    """`state` with the parameters and norm statistics of the run `init_from`; best, else last."""
-    origin = Path(experiment.config["init_from"])
-    directory = origin / "checkpoints"
-    if not directory.is_dir():
-        raise ConfigError(f"init_from {origin} is no workdir: it has no directory checkpoints")
-    with Checkpoints(directory, read_only=True) as theirs:
-        step = theirs.best() if theirs.best() is not None else theirs.latest()
-        if step is None:
-            raise ConfigError(f"init_from {origin} has no checkpoint yet")
-        changed = {
-            key: values
-            for key, values in differing_keys(experiment.config, theirs.config(step)).items()
-            if key.startswith(("generator.", "discriminator.", "data.image_size"))
-        }
-        if changed:
-            listed = "; ".join(f"{key} is {a!r}, there {b!r}" for key, (a, b) in changed.items())
-            raise ConfigError(f"init_from {origin} has other networks: {listed}")
-        weights = theirs.restore(step, like=state)
-    print(f"starting from the weights of {origin}, step {step}")
-
-    def with_weights(ours, other):
-        return ours.replace(params=other.params, batch_stats=other.batch_stats)
-
-    return state.replace(
-        generator=with_weights(state.generator, weights.generator),
-        discriminator=with_weights(state.discriminator, weights.discriminator),
-    )
-
-
-def _check_space(workdir: Path, state: GanState, kept, checkpoints: Checkpoints) -> None:
-    """Raises WorkdirError if the checkpoints to come cannot fit on the disk."""
-    size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-    # One more than is kept: the old one goes when the new one is complete.
-    missing = kept.keep_last + kept.keep_best + 1 - len(checkpoints.steps())
-    free = shutil.disk_usage(workdir).free
-    if size * missing > free:
-        raise WorkdirError(
-            f"workdir {workdir}: {missing} checkpoints of {size / 1e6:.1f} MB do not fit into the "
-            f"{free / 1e6:.1f} MB free: free some, or lower checkpoint.keep_last and keep_best"
-        )
-
-
-def _write_config(workdir: Path, config: dict) -> None:
-    temporary = workdir / "config.json.tmp"
-    temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(workdir / "config.json")
-
-
-@contextlib.contextmanager
-def _own_workdir(workdir: Path) -> Iterator[None]:
-    """Makes the workdir, and keeps other runs out of it until done or killed."""
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(workdir / ".lock", timeout=0)
-        lock.acquire()
-    except filelock.Timeout:
-        raise WorkdirError(
-            f"workdir {workdir} is in use by another run: wait for it, or use another --workdir"
-        ) from None
-    except OSError as error:
-        raise WorkdirError(
-            f"workdir {workdir} cannot be written ({error.strerror}): use another --workdir"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
+def _replicated(experiment: Experiment, tree):
+    sharding = experiment.devices.replicated
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)

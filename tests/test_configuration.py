@@ -19,7 +19,16 @@ LAYERS = {
     1: ["models", "data"],
     2: ["training.state", "training.optimizers", "training.steps"],
     3: ["training.checkpoints", "training.evaluation", "training.reporting", "training.loop"],
-    4: ["configuration", "settings", "experiment", "description", "command"],
+    4: [
+        "configuration",
+        "settings",
+        "workdir",
+        "experiment",
+        "starting_point",
+        "runner",
+        "description",
+        "command",
+    ],
 }
 
 

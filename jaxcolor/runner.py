@@ -1,0 +1,86 @@
+"""Runs an experiment in a workdir: starts or resumes, compiles, trains."""
+
+import functools
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from jaxcolor.data import pipeline
+from jaxcolor.errors import WorkdirError
+from jaxcolor.experiment import Experiment, compile_evaluation, compile_train_step
+from jaxcolor.starting_point import initial_state
+from jaxcolor.training import loop
+from jaxcolor.training.checkpoints import Checkpoints
+from jaxcolor.training.state import GanState
+from jaxcolor.workdir import check_space, own_workdir, write_config
+
+
+def run(experiment: Experiment, workdir: str | Path) -> GanState:
+    """Trains in `workdir`, going on where an earlier run of the same experiment stopped there.
+
+    Raises:
+      UserError: whatever the user can mend, in one line.
+    """
+    workdir = Path(workdir).absolute()
+    with own_workdir(workdir):
+        settings = experiment.settings.checkpoint
+        kept = {"keep_last": settings.keep_last, "keep_best": settings.keep_best}
+        try:
+            with Checkpoints(workdir / "checkpoints", **kept) as checkpoints:
+                return _run(experiment, workdir, checkpoints)
+        except OSError as error:
+            raise WorkdirError(f"workdir {workdir}: {error.strerror or error}") from error
+
+
+def _run(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) -> GanState:
+    state = initial_state(experiment, workdir, checkpoints)
+    plan, devices = experiment.plan, experiment.devices
+    step = int(jax.device_get(state.step))
+    if step >= plan.total_steps:
+        print(f"{workdir} is trained: {plan.epochs} epochs, {step} steps. Use a new --workdir")
+        return state
+    check_space(workdir, state, experiment.settings.checkpoint, checkpoints)
+    write_config(workdir, experiment.config)
+    started = time.perf_counter()
+    train_step = compile_train_step(experiment)
+    evaluation_step, predict = compile_evaluation(experiment)
+    parts = loop.Parts(
+        parallel=devices,
+        train_step=train_step,
+        compile_seconds=time.perf_counter() - started,
+        evaluation_step=evaluation_step,
+        predict=predict,
+        open_batches=functools.partial(_open_batches, experiment),
+        validation_batches=pipeline.validation_batches(
+            experiment.sources[1],
+            experiment.transforms[1],
+            batch_size=experiment.settings.evaluation.batch_size,
+        ),
+        samples=_samples(experiment),
+        checkpoints=checkpoints,
+        config=experiment.config,
+        workdir=workdir,
+    )
+    rng = jax.random.fold_in(jax.random.key(experiment.config["seed"]), 1)
+    return loop.train(state, devices.replicate(rng), plan=plan, parts=parts)
+
+
+def _open_batches(experiment: Experiment, step: int):
+    return pipeline.training_batches(
+        experiment.sources[0],
+        experiment.transforms[0],
+        batch_size=experiment.settings.train.batch_size,
+        seed=experiment.config["seed"],
+        start_step=step,
+        **experiment.settings.loader._asdict(),
+    )
+
+
+def _samples(experiment: Experiment) -> dict[str, np.ndarray]:
+    """The first validation pairs, as the network sees them."""
+    source, transform = experiment.sources[1], experiment.transforms[1]
+    count = min(experiment.settings.evaluation.samples, len(source))
+    pairs = [transform(source[index]) for index in range(count)]
+    return {name: np.stack([pair[name] for pair in pairs]) for name in ("condition", "target")}

@@ -1,0 +1,87 @@
+"""Where a run starts: at its newest checkpoint, at another run's weights, or afresh."""
+
+from pathlib import Path
+
+import jax
+
+from jaxcolor.errors import ConfigError
+from jaxcolor.experiment import Experiment, describe_state
+from jaxcolor.training.checkpoints import Checkpoints, differing_keys
+from jaxcolor.training.state import GanState
+
+# What may differ when a run is resumed: how training is run, not what it computes.
+FREE_ON_RESUME = (
+    "init_from",
+    "data.path",
+    "loader.",
+    "checkpoint.",
+    "evaluation.",
+    "parallel.",
+    "train.log_every",
+    "train.lowering",
+)
+
+
+def initial_state(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) -> GanState:
+    """The newest checkpoint's state, or a fresh one, or one with another run's weights."""
+    latest = checkpoints.latest()
+    if latest is not None:
+        _check_same_experiment(experiment, checkpoints.config(latest), workdir)
+        print(f"resuming {workdir} at step {latest} of {experiment.plan.total_steps}")
+        return checkpoints.restore(latest, like=describe_state(experiment))
+    # Jitted, the forward passes that only tell the shapes are never computed.
+    create = jax.jit(experiment.functions.create_state, out_shardings=experiment.devices.replicated)
+    state = create(jax.random.fold_in(jax.random.key(experiment.config["seed"]), 0))
+    return _take_weights(experiment, state) if experiment.config["init_from"] else state
+
+
+def _check_same_experiment(experiment: Experiment, stored: dict, workdir: Path) -> None:
+    """Raises ConfigError if the config would not go on with the stored run."""
+    free = FREE_ON_RESUME
+    schedules = [
+        experiment.config[name].get("schedule", "constant")
+        for name in ("generator_optimizer", "discriminator_optimizer")
+    ]
+    if set(schedules) == {"constant"}:
+        free = (*free, "train.epochs")
+    changed = {
+        key: values
+        for key, values in differing_keys(experiment.config, stored).items()
+        if not key.startswith(free)
+    }
+    if changed:
+        listed = "; ".join(f"{key} is {a!r}, was {b!r}" for key, (a, b) in changed.items())
+        raise ConfigError(
+            f"workdir {workdir} was trained with another config: {listed}. "
+            "Set these back, or start over in a new --workdir"
+        )
+
+
+def _take_weights(experiment: Experiment, state: GanState) -> GanState:
+    """`state` with the parameters and norm statistics of the run `init_from`; best, else last."""
+    origin = Path(experiment.config["init_from"])
+    directory = origin / "checkpoints"
+    if not directory.is_dir():
+        raise ConfigError(f"init_from {origin} is no workdir: it has no directory checkpoints")
+    with Checkpoints(directory, read_only=True) as theirs:
+        step = theirs.best() if theirs.best() is not None else theirs.latest()
+        if step is None:
+            raise ConfigError(f"init_from {origin} has no checkpoint yet")
+        changed = {
+            key: values
+            for key, values in differing_keys(experiment.config, theirs.config(step)).items()
+            if key.startswith(("generator.", "discriminator.", "data.image_size"))
+        }
+        if changed:
+            listed = "; ".join(f"{key} is {a!r}, there {b!r}" for key, (a, b) in changed.items())
+            raise ConfigError(f"init_from {origin} has other networks: {listed}")
+        weights = theirs.restore(step, like=state)
+    print(f"starting from the weights of {origin}, step {step}")
+
+    def with_weights(ours, other):
+        return ours.replace(params=other.params, batch_stats=other.batch_stats)
+
+    return state.replace(
+        generator=with_weights(state.generator, weights.generator),
+        discriminator=with_weights(state.discriminator, weights.discriminator),
+    )
