@@ -1,7 +1,8 @@
 """The obvious pix2pix in JAX, to be compared with: Flax's own layers and one loss a network.
 
 Convolutions as `flax.linen` has them, two losses differentiated one after the other, and so two
-generator forwards a step. Layers carry jaxcolor's names, so that its parameters fit as they are.
+generator forwards a step (unless XLA sees that they are one). Layers carry jaxcolor's names, so
+that its parameters fit as they are.
 """
 
 import functools
@@ -81,7 +82,7 @@ class Networks(NamedTuple):
 
 
 def load_state(state: GanState, optimizer: optax.GradientTransformation) -> GanState:
-    """jaxcolor's networks as this module's, with fresh optimizer states.
+    """The networks of a jaxcolor state as this module's, with fresh optimizer states.
 
     Args:
       state: of jaxcolor's own training step; not to be used once this state has been donated.

@@ -58,7 +58,10 @@ class Pix2Pix:
         """A fresh pair of networks.
 
         Args:
-          image_size, base_width, strided_layers, dropout_levels: see `UNet` and `PatchGAN`.
+          image_size: side in pixels, a power of two.
+          base_width: channels of the first layer of either network.
+          strided_layers: of the discriminator.
+          dropout_levels: of the decoder, innermost first.
           update: "sequential" (discriminator first) or "simultaneous".
           learning_rate: of both Adams, whose betas are 0.5 and 0.999.
           channels_last: keep maps in memory as [batch, height, width, channels].

@@ -1,0 +1,229 @@
+"""The peers of the benchmarks compute what jaxcolor computes: counts, outputs, losses, updates."""
+
+import functools
+import importlib.util
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks.peers import naive_jax
+from jaxcolor.models import patchgan, unet
+from jaxcolor.training import optimizers, steps
+from jaxcolor.training.state import Networks, Optimizers, create_state, from_linen
+
+SIZE, WIDTH, BATCH = 64, 4, 2
+SHAPE = (BATCH, SIZE, SIZE, 3)
+LOSSES = [
+    "generator/adversarial",
+    "generator/l1",
+    "generator/loss",
+    "discriminator/real",
+    "discriminator/fake",
+    "discriminator/loss",
+]
+needs_torch = pytest.mark.skipif(
+    importlib.util.find_spec("torch") is None, reason="needs the extra peers"
+)
+
+
+@pytest.fixture(scope="module")
+def networks():
+    """Our networks of the reference recipe, small and without dropout."""
+    sizes = {"base_width": WIDTH, "lowering": "native"}
+    generator = unet.REFERENCE | sizes | {"dropout_levels": ()}
+    return Networks(
+        from_linen(unet.UNet(image_size=SIZE, **generator)),
+        from_linen(patchgan.PatchGAN(**patchgan.REFERENCE | sizes)),
+    )
+
+
+@pytest.fixture(scope="module")
+def both_adams():
+    adam, _ = optimizers.adam(total_steps=1)
+    return Optimizers(adam, adam)
+
+
+@pytest.fixture(scope="module")
+def state(networks, both_adams):
+    """A state whose running statistics and biases are not those every network starts with."""
+    create = functools.partial(
+        create_state,
+        networks=networks,
+        optimizers=both_adams,
+        condition_shape=SHAPE,
+        target_shape=SHAPE,
+    )
+    fresh = jax.jit(create)(jax.random.key(3))
+    rng = np.random.default_rng(0)
+
+    def disturb(path, leaf):
+        if path[-1].key in ("bias", "mean", "variance"):
+            return leaf + rng.uniform(0.01, 0.1, leaf.shape).astype(np.float32)
+        return leaf
+
+    changed = {
+        side: getattr(fresh, side).replace(
+            params=jax.tree_util.tree_map_with_path(disturb, getattr(fresh, side).params),
+            batch_stats=jax.tree_util.tree_map_with_path(disturb, getattr(fresh, side).batch_stats),
+        )
+        for side in ("generator", "discriminator")
+    }
+    return fresh.replace(**changed)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    pictures = np.random.default_rng(1).integers(0, 256, (2, *SHAPE), np.uint8)
+    return {"condition": pictures[0], "target": pictures[1]}
+
+
+@functools.cache
+def compile_ours(networks, both_adams, update):
+    step = functools.partial(
+        steps.train_step,
+        networks=networks,
+        optimizers=both_adams,
+        losses=steps.LossWeights(discriminator=0.5),
+        update=update,
+        axis_name=None,
+    )
+    return jax.jit(step)
+
+
+def follow(step, state, batch, count=4):
+    """Losses of `count` steps, [count, losses]."""
+    rows = []
+    for _ in range(count):
+        state, metrics = step(state, batch, jax.random.key(0))
+        rows.append([float(metrics[name]) for name in LOSSES])
+    return np.array(rows)
+
+
+def assert_same_training(actual, expected):
+    """Equal losses at the same weights, and after one, two and three steps of Adam."""
+    np.testing.assert_allclose(actual[0], expected[0], rtol=1e-4, err_msg="losses")
+    np.testing.assert_allclose(actual[1:], expected[1:], rtol=1e-3, err_msg="losses after Adam")
+    changes = [rows[1:] - rows[:1] for rows in (actual, expected)]
+    np.testing.assert_allclose(*changes, rtol=2e-2, err_msg="what Adam changed of the losses")
+
+
+@pytest.mark.parametrize("update", steps.UPDATES)
+def test_naive_jax_trains_as_we_do(networks, both_adams, state, batch, update):
+    adam = both_adams.generator
+    modules = naive_jax.Networks(
+        naive_jax.UNet(image_size=SIZE, base_width=WIDTH, dropout_levels=()),
+        naive_jax.PatchGAN(base_width=WIDTH),
+    )
+    step = functools.partial(naive_jax.train_step, networks=modules, optimizer=adam, update=update)
+    actual = follow(jax.jit(step), naive_jax.load_state(state, adam), batch)
+    expected = follow(compile_ours(networks, both_adams, update), state, batch)
+    assert_same_training(actual, expected)
+
+
+def pytorch_peer(state, **options):
+    from benchmarks.peers.pytorch_pix2pix import Pix2Pix
+
+    sizes = {"image_size": SIZE, "base_width": WIDTH, "dropout_levels": (), "device": "cpu"}
+    peer = Pix2Pix(**sizes | options)
+    peer.load_weights(state)
+    return peer
+
+
+def follow_pytorch(peer, batch, count=4):
+    placed = {name: peer.place(pictures) for name, pictures in batch.items()}
+    rows = [peer.train_step(placed) for _ in range(count)]
+    return np.array([[float(row[name]) for name in LOSSES] for row in rows])
+
+
+def pictures_of(tensor):
+    return tensor.detach().permute(0, 2, 3, 1).numpy()
+
+
+@needs_torch
+def test_pytorch_has_the_reference_parameter_counts():
+    import torch
+
+    from benchmarks.peers.pytorch_networks import PatchGAN, UNet
+
+    def count(network):
+        return sum(parameter.numel() for parameter in network.parameters())
+
+    with torch.device("meta"):
+        assert count(UNet()) == 54_413_955, "the reference's unet_256 has 54,413,955"
+        assert count(PatchGAN()) == 2_768_705, "the reference's 70x70 PatchGAN has 2,768,705"
+
+
+@needs_torch
+def test_pytorch_networks_compute_ours(networks, state, batch):
+    peer = pytorch_peer(state)
+    condition, target = (batch[name].astype(np.float32) / 127.5 - 1 for name in batch)
+    generator, discriminator = state.generator, state.discriminator
+    fake, _ = networks.generator.apply(generator.params, generator.batch_stats, condition)
+    logits, _ = networks.discriminator.apply(
+        discriminator.params, discriminator.batch_stats, condition, target
+    )
+    placed = [peer.place(pictures) for pictures in (condition, target)]
+    np.testing.assert_allclose(pictures_of(peer.generator(placed[0])), fake, atol=1e-4)
+    np.testing.assert_allclose(pictures_of(peer.discriminator(*placed)), logits, atol=1e-4)
+
+
+@needs_torch
+@pytest.mark.parametrize("statistics", steps.INFERENCE_STATISTICS)
+def test_pytorch_predicts_as_we_do(networks, state, batch, statistics):
+    peer = pytorch_peer(state, dropout_levels=(1, 2, 3))
+    options = {"networks": networks, "statistics": statistics, "dropout": False, "axis_name": None}
+    expected = steps.predict(state, jnp.asarray(batch["condition"]), None, **options)
+    actual = peer.generate(peer.place(batch["condition"]), statistics)
+    np.testing.assert_allclose(pictures_of(actual), expected, atol=1e-4)
+
+
+@needs_torch
+@pytest.mark.parametrize("update", steps.UPDATES)
+def test_pytorch_trains_as_we_do(networks, both_adams, state, batch, update):
+    actual = follow_pytorch(pytorch_peer(state, update=update), batch)
+    expected = follow(compile_ours(networks, both_adams, update), state, batch)
+    assert_same_training(actual, expected)
+
+
+def variants(compiled):
+    """Names and options of the PyTorch variants, none if PyTorch is missing."""
+    if importlib.util.find_spec("torch") is None:
+        return [pytest.param("", {}, marks=needs_torch)]
+    from benchmarks.peers.pytorch_pix2pix import VARIANTS
+
+    return [row for row in VARIANTS.items() if ("compiled" in row[1]) == compiled]
+
+
+@pytest.mark.parametrize("update", steps.UPDATES)
+@pytest.mark.parametrize(("name", "options"), variants(compiled=False))
+def test_pytorch_variants_agree(state, batch, name, options, update):
+    check_variant(state, batch, name, options, update)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("update", steps.UPDATES)
+@pytest.mark.parametrize(("name", "options"), variants(compiled=True))
+@pytest.mark.filterwarnings("default")  # those of the compiler's own code
+def test_compiled_pytorch_variants_agree(state, batch, name, options, update):
+    check_variant(state, batch, name, options, update)
+
+
+def check_variant(state, batch, name, options, update):
+    """Eager float32 is held to ours above; bfloat16 keeps 8 bits of every operand."""
+    tolerance = {"rtol": 3e-2} if "bfloat16" in name else {"rtol": 1e-3}
+    expected = follow_pytorch(pytorch_peer(state, update=update), batch)
+    actual = follow_pytorch(pytorch_peer(state, update=update, **options), batch)
+    np.testing.assert_allclose(actual, expected, **tolerance)
+
+
+def test_jax_peer_has_the_reference_parameter_counts():
+    picture = jnp.zeros((1, 256, 256, 3))
+    keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    trees = [
+        jax.eval_shape(functools.partial(naive_jax.UNet().init, train=True), keys, picture),
+        jax.eval_shape(naive_jax.PatchGAN().init, keys, picture, picture),
+    ]
+    counts = [sum(leaf.size for leaf in jax.tree.leaves(tree["params"])) for tree in trees]
+    assert counts == [54_413_955, 2_768_705], "the reference's counts"
