@@ -95,12 +95,15 @@ def get_config() -> ConfigDict:
     )
     config.parallel = ConfigDict({"backend": "shard_map"})  # or "pmap"
 
-    # What replaces the above without data.path, unless set on the command line: a network of full
-    # depth and a quarter of the width, and epochs enough to colour the demo set in minutes.
+    # What replaces the above without data.path, unless set on the command line: full depth and a
+    # quarter of the width, and a larger learning rate that falls, to colour in minutes on a CPU.
+    falling = {"schedule": "constant_then_linear", "decay_fraction": 0.5}
     config.demo_settings = ConfigDict(
         {
             "generator": {"base_width": 16},
             "discriminator": {"base_width": 16},
+            "generator_optimizer": {"learning_rate": 1e-3, **falling},
+            "discriminator_optimizer": falling,
             "train": {"epochs": 3, "batch_size": 1},
         }
     )
