@@ -1,13 +1,16 @@
-"""The peers of the benchmarks compute what jaxcolor computes: counts, outputs, losses, updates."""
+"""The peers compute what jaxcolor computes, and the harness compares them by its rule."""
 
 import functools
 import importlib.util
+import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks import __main__ as command
+from benchmarks import harness
 from benchmarks.peers import naive_jax
 from jaxcolor.models import patchgan, unet
 from jaxcolor.training import optimizers, steps
@@ -15,14 +18,8 @@ from jaxcolor.training.state import Networks, Optimizers, create_state, from_lin
 
 SIZE, WIDTH, BATCH = 64, 4, 2
 SHAPE = (BATCH, SIZE, SIZE, 3)
-LOSSES = [
-    "generator/adversarial",
-    "generator/l1",
-    "generator/loss",
-    "discriminator/real",
-    "discriminator/fake",
-    "discriminator/loss",
-]
+LOSSES = [f"generator/{name}" for name in ("adversarial", "l1", "loss")]
+LOSSES += [f"discriminator/{name}" for name in ("real", "fake", "loss")]
 needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="needs the extra peers"
 )
@@ -63,14 +60,12 @@ def state(networks, both_adams):
             return leaf + rng.uniform(0.01, 0.1, leaf.shape).astype(np.float32)
         return leaf
 
-    changed = {
-        side: getattr(fresh, side).replace(
-            params=jax.tree_util.tree_map_with_path(disturb, getattr(fresh, side).params),
-            batch_stats=jax.tree_util.tree_map_with_path(disturb, getattr(fresh, side).batch_stats),
-        )
-        for side in ("generator", "discriminator")
-    }
-    return fresh.replace(**changed)
+    def disturb_network(network):
+        trees = {"params": network.params, "batch_stats": network.batch_stats}
+        return network.replace(**jax.tree_util.tree_map_with_path(disturb, trees))
+
+    generator, discriminator = map(disturb_network, (fresh.generator, fresh.discriminator))
+    return fresh.replace(generator=generator, discriminator=discriminator)
 
 
 @pytest.fixture(scope="module")
@@ -227,3 +222,82 @@ def test_jax_peer_has_the_reference_parameter_counts():
     ]
     counts = [sum(leaf.size for leaf in jax.tree.leaves(tree["params"])) for tree in trees]
     assert counts == [54_413_955, 2_768_705], "the reference's counts"
+
+
+def contender(family, variant, failing=False):
+    def prepare():
+        if failing:
+            raise RuntimeError("no compiler")
+        return lambda: None
+
+    return harness.Contender(family, variant, prepare)
+
+
+def test_ratio_is_of_medians_to_the_fastest_peer():
+    samples = {"a": [1.0] * 5, "slow": [3.0] * 5, "fast": [1.8, 1.9, 2.0, 2.1, 2.2]}
+    ratio = harness.compare("a", ["slow", "fast"], "all", samples)
+    assert (ratio.peer, ratio.value, ratio.withheld) == ("fast", 2.0, "")
+    assert (ratio.low, ratio.high) == pytest.approx((1.9, 2.1))
+
+
+@pytest.mark.parametrize("count", [4, 5])
+def test_ratio_is_withheld_with_too_few_samples(count):
+    samples = {"a": [1.0] * count, "b": [2.0] * count}
+    assert bool(harness.compare("a", ["b"], "all", samples).withheld) == (count < 5)
+
+
+@pytest.mark.parametrize(("third", "stated"), [(1.49, True), (1.51, False)])
+def test_ratio_is_withheld_when_quartiles_leave_it_open(third, stated):
+    samples = {"a": [1.0] * 5, "b": [1.0, 1.0, 1.2, third, third]}
+    assert (harness.compare("a", ["b"], "all", samples).withheld == "") == stated
+
+
+def test_float32_is_compared_with_float32_only():
+    rows = [
+        contender(harness.OURS, "float32"),
+        contender(harness.OURS, "bfloat16"),
+        contender(harness.NAIVE, "float32"),
+        contender(harness.PYTORCH, "float32 compiled"),
+        contender(harness.PYTORCH, "bfloat16"),
+        contender(harness.PYTORCH, "float32"),
+    ]
+    seconds = dict(zip((row.name for row in rows), (1, 2, 9, 5, 3, 6), strict=True))
+    samples = {name: [value] * 5 for name, value in seconds.items()}
+    ratios = harness.compare_families(rows, samples)
+    assert [(r.ours, r.peer, r.value) for r in ratios] == [
+        ("jaxcolor float32", "PyTorch float32 compiled", 5.0),
+        ("jaxcolor float32", "naive JAX float32", 9.0),
+        ("jaxcolor bfloat16", "PyTorch bfloat16", 1.5),
+        ("jaxcolor bfloat16", "naive JAX float32", 4.5),
+    ]
+
+
+def test_peer_that_cannot_run_is_reported_but_ours_must_run():
+    rows = [contender(harness.OURS, "float32"), contender(harness.PYTORCH, "float32", failing=True)]
+    samples, failures = harness.measure(rows, 5)
+    assert {name: len(values) for name, values in samples.items()} == {"jaxcolor float32": 5}
+    assert failures == {"PyTorch float32": "RuntimeError: no compiler"}
+    with pytest.raises(RuntimeError):
+        harness.measure([contender(harness.OURS, "float32", failing=True)], 5)
+
+
+def test_quick_settings_yield_to_the_command_line():
+    options = command.parse(["train_step", "--quick", "--batch", "2"])
+    assert (options.batch, options.base_width) == ([2], command.QUICK["base_width"])
+    assert command.parse(["inference"]).batch == [1, 8]
+
+
+@pytest.mark.parametrize("benchmark", command.BENCHMARKS)
+def test_benchmark_prints_ratios_and_keeps_every_sample(benchmark, tmp_path, capsys):
+    path = tmp_path / "result.json"
+    sizes = ["--image_size=32", "--base_width=2", "--batch=1", "--repetitions=5"]
+    choice = ["--dtype=float32", "--skip=compiled", f"--out={path}"]
+    options = command.parse([benchmark, *sizes, *choice])
+    harness.run_cases(benchmark, command.BENCHMARKS[benchmark].cases(options), options)
+    result = json.loads(path.read_text())
+    (table,) = result["tables"]
+    assert {len(seconds) for seconds in table["samples"].values()} == {5}
+    assert not table["failures"]
+    assert result["cores"] >= 1
+    assert result["versions"]["jax"] == jax.__version__
+    assert table["title"] in capsys.readouterr().out

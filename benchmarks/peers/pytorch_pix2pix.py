@@ -102,6 +102,11 @@ class Pix2Pix:
         turned = torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2)
         return turned.to(self.device).contiguous(memory_format=self.format)
 
+    def wait(self) -> None:
+        """Returns when the device has done all it was given."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
     def generate(self, condition: torch.Tensor, statistics: str = "running") -> torch.Tensor:
         """Pictures in [-1, 1], [batch, channels, size, size], without dropout.
 
