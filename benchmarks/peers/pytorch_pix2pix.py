@@ -37,6 +37,13 @@ def _cross_entropy(logits: torch.Tensor, *, real: bool) -> torch.Tensor:
     return functional.binary_cross_entropy_with_logits(logits, target)
 
 
+def _compile(network):
+    # All instances share one store of compiled graphs; beyond its limit, 8, it compiles no more.
+    torch.compiler.config.recompile_limit = 64
+    # fullgraph: where the compiler would fall back to eager without a word, it raises.
+    return torch.compile(network, fullgraph=True, dynamic=False)
+
+
 class Pix2Pix:
     """Both networks with their optimizers; trains in place."""
 
@@ -84,9 +91,7 @@ class Pix2Pix:
         if bfloat16_kernels:
             round_kernels(self.generator)
         if compiled:
-            # fullgraph: where the compiler would fall back to eager without a word, it raises.
-            self._generate = torch.compile(self.generator, fullgraph=True, dynamic=False)
-            self._judge = torch.compile(self.discriminator, fullgraph=True, dynamic=False)
+            self._generate, self._judge = _compile(self.generator), _compile(self.discriminator)
         adam = {"lr": learning_rate, "betas": (0.5, 0.999), "fused": True}
         self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), **adam)
         self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), **adam)
