@@ -81,7 +81,7 @@ def get_config() -> ConfigDict:
         {
             "epochs": 100,
             "batch_size": 4,
-            "update": "simultaneous",  # or "sequential"
+            "update_order": "simultaneous",  # or "sequential"
             "compute_dtype": "float32",  # or "bfloat16"
             "lowering": "auto",
             "log_every": 50,

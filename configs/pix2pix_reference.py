@@ -22,5 +22,5 @@ def get_config() -> ConfigDict:
     config.losses.discriminator = 0.5
     for name in ("generator_optimizer", "discriminator_optimizer"):
         config[name].schedule = "constant_then_linear"
-    config.train.update({"epochs": 200, "batch_size": 1, "update": "sequential"})
+    config.train.update({"epochs": 200, "batch_size": 1, "update_order": "sequential"})
     return config

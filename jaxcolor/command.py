@@ -11,7 +11,7 @@ from pathlib import Path
 import absl.logging
 import jax
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from jaxcolor import description, experiment, runner
 from jaxcolor.errors import UserError
@@ -23,23 +23,36 @@ INTERRUPTED = 130
 
 def parse_flags(argv: list[str], values: flags.FlagValues) -> list[str]:
     """What `values` leaves of `argv`; a mistake in it is one line and exit status 2."""
+    path = _config_path(argv)
     try:
+        if path is not None and not Path(path).is_file():
+            raise flags.Error("no such file")
         rest = values(argv)
         if values["config"].value is None:
             raise flags.Error("--config is required, for example --config configs/pix2pix.py")
-        path = config_flags.get_config_filename(values["config"])
-        if not Path(path).is_file():
-            raise flags.Error(f"--config {path} is no file")
-        values["config"].value.to_dict()  # raises what the config's own code raised
+        if not isinstance(values["config"].value, ConfigDict):
+            values["config"].value.to_dict()  # raises what the config's own code raised
         if rest[1:]:
             raise flags.Error(f"unknown argument {rest[1]!r}: write --flag=value")
         return rest
     except SystemExit:
         raise
     except Exception as error:  # a config file is a program: anything may come out of it
-        reason = " ".join(str(error).split()) or type(error).__name__
-        sys.stderr.write(f"error: {reason}\n")
+        message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+        reason = " ".join(message.split("Traceback (most recent call last)")[0].split())
+        where = f"--config {path}: " if path is not None else ""
+        sys.stderr.write(f"error: {where}{reason or type(error).__name__}\n")
         raise SystemExit(BAD_USAGE) from None
+
+
+def _config_path(argv: list[str]) -> str | None:
+    """The file that --config names, before anything is parsed; without a ":argument"."""
+    for index, word in enumerate(argv):
+        name, equals, value = word.lstrip("-").partition("=")
+        if word.startswith("-") and name == "config":
+            value = value if equals else "".join(argv[index + 1 : index + 2])
+            return value.split(":")[0]
+    return None
 
 
 def train(
@@ -53,8 +66,8 @@ def train(
       workdir: where the results go.
       dry_run: print the resolved config, parameters, cost and memory, and do nothing else.
     """
-    _set_up_jax()
     with _errors_as_lines() as status:
+        _set_up_jax()
         resolved, changes = experiment.resolve(config, overridden)
         if changes:
             listed = ", ".join(f"{key}={value}" for key, value in changes.items())
@@ -76,7 +89,7 @@ def train(
 
 def _set_up_jax() -> None:
     """Keeps compiled programs between runs, and the libraries' own chatter out of sight."""
-    root = os.environ.get("JAXCOLOR_CACHE") or Path.home() / ".cache" / "jaxcolor"
+    root = os.environ.get("JAXCOLOR_CACHE") or Path("~/.cache/jaxcolor").expanduser()
     if not jax.config.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", str(Path(root) / "xla"))
     absl.logging.set_verbosity(absl.logging.FATAL)  # errors are raised besides

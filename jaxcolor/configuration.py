@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import math
 import typing
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -58,6 +59,8 @@ def _converted(key: str, value: Any, hint: Any) -> Any:
             inner = typing.get_args(hint)[0]
             return tuple(_converted(key, item, inner) for item in value)
     elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise ConfigError(f"config key {key} must be finite, not {value!r}")
         return float(value)
     elif isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
         return value

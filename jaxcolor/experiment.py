@@ -4,7 +4,9 @@ Every section of the config holds the keyword arguments of one constructor.
 """
 
 import functools
+import hashlib
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -78,6 +80,9 @@ def resolve(config: ConfigDict, overridden: Iterable[str] = ()) -> tuple[dict, d
       ConfigError: `demo_settings` has a key that the config lacks, or there is nothing to train on.
     """
     values = config.to_dict()
+    for name, section in values.items():
+        if name not in ("seed", "init_from") and not isinstance(section, dict):
+            raise ConfigError(f"config section {name} must have keys; it is {section!r}")
     changes = values.pop("demo_settings", {})
     configuration.unknown_key("", ["data"], values)
     configuration.unknown_key("data", ["path"], values["data"])
@@ -86,7 +91,12 @@ def resolve(config: ConfigDict, overridden: Iterable[str] = ()) -> tuple[dict, d
         return values, {}
     if "demo" not in values:
         raise ConfigError("data.path is empty and the config has no section demo: set data.path")
-    return values, configuration.overlay(values, changes, overridden)
+    done = configuration.overlay(values, changes, overridden)
+    if "train.batch_size" in done:  # the demo is to run at once on any number of devices
+        count = jax.device_count()
+        done["train.batch_size"] = -(-done["train.batch_size"] // count) * count
+        values["train"]["batch_size"] = done["train.batch_size"]
+    return values, done
 
 
 def build(values: dict[str, Any]) -> Experiment:
@@ -100,11 +110,11 @@ def build(values: dict[str, Any]) -> Experiment:
     settings = read_settings(values)
     devices = parallel.DataParallel(**settings.parallel._asdict())
     devices.check_batch_size(settings.train.batch_size, "train.batch_size")
-    devices.check_batch_size(settings.evaluation.batch_size, "evaluation.batch_size")
     generator, discriminator = _build_networks(values, settings)
     pair_transforms = _build_transforms(values, settings)
     training, validation = _open_sources(values, settings)
-    values["derived"] = {"training_pictures": len(training)}
+    names = hashlib.sha256("\n".join(training.names).encode("utf-8", "replace")).hexdigest()
+    values["derived"] = {"training_pictures": len(training), "training_names": names[:16]}
     plan = loop.Plan(
         epochs=settings.train.epochs,
         steps_per_epoch=pipeline.steps_per_epoch(training, settings.train.batch_size),
@@ -158,8 +168,8 @@ def _build_transforms(values: dict, settings: Settings):
 def _open_sources(values: dict, settings: Settings):
     """Training and validation source, of the user's pictures or of the demo set."""
     data = settings.data
-    path = data.path
-    if not path:
+    path = Path(data.path).expanduser()
+    if not data.path:
         chosen = DemoSettings(**configuration.arguments("demo", values["demo"], DemoSettings))
         path = demo.demo_directory(size=data.image_size, **chosen._asdict())
     return sources.open_pairs(path, target_side=data.target_side, mixed_sizes=data.mixed_sizes)
@@ -197,7 +207,7 @@ def _bind_functions(values, settings, generator, discriminator, plan) -> Functio
             networks=networks,
             optimizers=both,
             losses=steps.LossWeights(**losses),
-            update=settings.train.update,
+            update=settings.train.update_order,
             axis_name=parallel.AXIS,
             learning_rates=lambda step: {
                 f"{name.removesuffix('_optimizer')}/learning_rate": rate(step)
@@ -218,10 +228,10 @@ def compile_train_step(experiment: Experiment) -> jax.stages.Compiled:
     return step.lower(state, batch, rng).compile()
 
 
-def compile_evaluation(experiment: Experiment) -> tuple[Callable, Callable]:
-    """The evaluation step and the prediction of a single picture, compiled."""
+def compile_evaluation(experiment: Experiment) -> tuple[Callable, Callable, Callable]:
+    """The evaluation step, the prediction of one picture, and `is_finite`, compiled."""
     devices, functions = experiment.devices, experiment.functions
-    state, batch, rng = _describe_inputs(experiment, experiment.settings.evaluation.batch_size)
+    state, batch, rng = _describe_inputs(experiment, evaluation_batch_size(experiment))
     mask = jax.ShapeDtypeStruct(batch["target"].shape[:1], np.float32, sharding=devices.sharded)
     evaluation_step = devices.wrap(functions.evaluation_step)
     picture = batch["condition"]
@@ -229,7 +239,14 @@ def compile_evaluation(experiment: Experiment) -> tuple[Callable, Callable]:
     return (
         evaluation_step.lower(state, {**batch, "mask": mask}, rng).compile(),
         jax.jit(functions.predict).lower(state, one, rng).compile(),
+        jax.jit(steps.is_finite).lower(state).compile(),
     )
+
+
+def evaluation_batch_size(experiment: Experiment) -> int:
+    """The batch size of validation, rounded up to a multiple of the devices: padding is masked."""
+    count = experiment.devices.device_count
+    return -(-experiment.settings.evaluation.batch_size // count) * count
 
 
 def describe_state(experiment: Experiment) -> GanState:

@@ -9,7 +9,12 @@ import numpy as np
 
 from jaxcolor.data import pipeline
 from jaxcolor.errors import WorkdirError
-from jaxcolor.experiment import Experiment, compile_evaluation, compile_train_step
+from jaxcolor.experiment import (
+    Experiment,
+    compile_evaluation,
+    compile_train_step,
+    evaluation_batch_size,
+)
 from jaxcolor.starting_point import initial_state
 from jaxcolor.training import loop
 from jaxcolor.training.checkpoints import Checkpoints
@@ -23,7 +28,7 @@ def run(experiment: Experiment, workdir: str | Path) -> GanState:
     Raises:
       UserError: whatever the user can mend, in one line.
     """
-    workdir = Path(workdir).absolute()
+    workdir = Path(workdir).expanduser().absolute()
     with own_workdir(workdir):
         settings = experiment.settings.checkpoint
         kept = {"keep_last": settings.keep_last, "keep_best": settings.keep_best}
@@ -45,18 +50,19 @@ def _run(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) -> Gan
     write_config(workdir, experiment.config)
     started = time.perf_counter()
     train_step = compile_train_step(experiment)
-    evaluation_step, predict = compile_evaluation(experiment)
+    evaluation_step, predict, is_finite = compile_evaluation(experiment)
     parts = loop.Parts(
         parallel=devices,
         train_step=train_step,
         compile_seconds=time.perf_counter() - started,
         evaluation_step=evaluation_step,
         predict=predict,
+        is_finite=is_finite,
         open_batches=functools.partial(_open_batches, experiment),
         validation_batches=pipeline.validation_batches(
             experiment.sources[1],
             experiment.transforms[1],
-            batch_size=experiment.settings.evaluation.batch_size,
+            batch_size=evaluation_batch_size(experiment),
         ),
         samples=_samples(experiment),
         checkpoints=checkpoints,

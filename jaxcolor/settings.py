@@ -42,7 +42,7 @@ class TrainSettings(NamedTuple):
 
     epochs: int
     batch_size: int
-    update: str = "simultaneous"
+    update_order: str = "simultaneous"
     compute_dtype: str = "float32"
     lowering: str = "auto"
     log_every: int = 50
@@ -109,6 +109,11 @@ def read_settings(values: dict[str, Any]) -> Settings:
     for name in known:
         if name not in values and name not in OPTIONAL_SECTIONS:
             raise ConfigError(f"config section {name} is missing")
+    seed, origin = values["seed"], values["init_from"]
+    if type(seed) is not int or not 0 <= seed < 2**32:
+        raise ConfigError(f"config key seed {seed!r} must be a whole number from 0 to 2**32 - 1")
+    if not isinstance(origin, str):
+        raise ConfigError(f"config key init_from {origin!r} must be the path of a workdir, or ''")
     settings = Settings(
         **{
             name: kind(**configuration.arguments(name, values.get(name, {}), kind))
@@ -122,7 +127,7 @@ def read_settings(values: dict[str, Any]) -> Settings:
 
 def _check_choices(settings: Settings) -> None:
     choices = {
-        "train.update": steps.UPDATES,
+        "train.update_order": steps.UPDATES,
         "train.compute_dtype": COMPUTE_DTYPES,
         "train.lowering": LOWERINGS,
         "evaluation.statistics": steps.INFERENCE_STATISTICS,

@@ -21,6 +21,19 @@ FREE_ON_RESUME = (
     "train.lowering",
 )
 
+# What decides the names and shapes of the parameters.
+SHAPING_KEYS = (
+    "data.image_size",
+    "generator.base_width",
+    "generator.norm",
+    "generator.normalize_bottleneck",
+    "generator.output_channels",
+    "discriminator.base_width",
+    "discriminator.strided_layers",
+    "discriminator.first_bias",
+    "discriminator.norm",
+)
+
 
 def initial_state(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) -> GanState:
     """The newest checkpoint's state, or a fresh one, or one with another run's weights."""
@@ -59,7 +72,7 @@ def _check_same_experiment(experiment: Experiment, stored: dict, workdir: Path) 
 
 def _take_weights(experiment: Experiment, state: GanState) -> GanState:
     """`state` with the parameters and norm statistics of the run `init_from`; best, else last."""
-    origin = Path(experiment.config["init_from"])
+    origin = Path(experiment.config["init_from"]).expanduser()
     directory = origin / "checkpoints"
     if not directory.is_dir():
         raise ConfigError(f"init_from {origin} is no workdir: it has no directory checkpoints")
@@ -70,7 +83,7 @@ def _take_weights(experiment: Experiment, state: GanState) -> GanState:
         changed = {
             key: values
             for key, values in differing_keys(experiment.config, theirs.config(step)).items()
-            if key.startswith(("generator.", "discriminator.", "data.image_size"))
+            if key in SHAPING_KEYS
         }
         if changed:
             listed = "; ".join(f"{key} is {a!r}, there {b!r}" for key, (a, b) in changed.items())

@@ -180,24 +180,58 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(start,
         assert all(np.isfinite(value).all() for value in values.values())
 
 
+def test_a_single_step_to_infinity_is_not_saved(start, tmp_path):
+    """The losses of the only step are finite: they describe the parameters before it."""
+    rates = {"generator_optimizer__learning_rate": 1e30, "train__batch_size": 24}
+    _, errors = finish(start(tmp_path, train__epochs=1, **rates), status=1)
+    assert re.match(r"error: step 1: a parameter = nan; none was saved", errors)
+    assert not [path for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()]
+
+
+def test_a_damaged_checkpoint_is_one_line_that_names_it(start, undisturbed, tmp_path):
+    shutil.copytree(undisturbed, tmp_path / "run")
+    options = LONG | {"train__epochs": 7}
+    for path in (tmp_path / "run" / "checkpoints" / "72" / "state").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    process = start(tmp_path / "run", **options)
+    _, errors = process.communicate(timeout=100)
+    assert process.returncode == 1
+    assert re.search(r"error: checkpoint in .*/72 could not be read: remove the damaged", errors)
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "72")
+    output, _ = finish(start(tmp_path / "run", **options))
+    assert "resuming" in output
+
+
+def test_damaged_logs_do_not_stop_a_resume(start, undisturbed, tmp_path):
+    shutil.copytree(undisturbed, tmp_path / "run")
+    (tmp_path / "run" / "metrics.jsonl").write_bytes(b"\xff\xfe garbage")
+    (tmp_path / "run" / "timing.csv").write_text("epoch,ste")
+    output, _ = finish(start(tmp_path / "run", **LONG | {"train__epochs": 7}))
+    assert output.splitlines()[-1].split()[:2] == ["7", "12"]
+
+
 def test_two_runs_cannot_share_a_workdir(start, tmp_path):
     with filelock.FileLock(tmp_path / ".lock"):
         _, errors = finish(start(tmp_path), status=1)
     assert re.fullmatch(r"error: workdir .* is in use by another run: .*\n", errors)
 
 
-def test_a_picture_that_breaks_off_is_named_and_nothing_is_lost(start, pictures, tmp_path):
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_picture_that_breaks_off_is_named_and_nothing_is_lost(start, pictures, tmp_path, split):
     broken = tmp_path / "pictures"
     shutil.copytree(pictures, broken)
-    path = sorted((broken / "train").iterdir())[7]
+    path = sorted((broken / split).iterdir())[-1]
     path.write_bytes(path.read_bytes()[:200])
     options = {"train__epochs": 4, "data__path": broken}
     _, errors = finish(start(tmp_path / "run", **options), status=1)
     assert errors.startswith("error: ")
     assert str(path) in errors
     assert errors.count("\n") == 1
-    shutil.copy(pictures / "train" / path.name, path)
+    shutil.copy(pictures / split / path.name, path)
+    assert (tmp_path / "run" / "checkpoints").exists()
     output, _ = finish(start(tmp_path / "run", **options))
+    assert "resuming" in output
     assert "epoch 4/4" in output
 
 
@@ -294,6 +328,9 @@ def test_pictures_that_cannot_be_used_are_one_line(start, tmp_path, make, messag
         ({"data__image_size": 8}, "image_size 8"),
         ({"data__target_side": "top"}, "target_side"),
         ({"augment__load_size": 16}, "load_size 16"),
+        ({"losses__l1": "nan"}, "losses.l1 must be finite"),
+        ({"seed": -1}, "seed -1"),
+        ({"seed": 2**70}, "seed"),
     ],
 )
 def test_config_mistakes_are_one_line(start, tmp_path, overrides, message):
@@ -315,7 +352,8 @@ def test_a_workdir_that_cannot_be_made_is_one_line(start, tmp_path):
 def test_the_config_flag_is_required_and_must_name_a_config(environment, tmp_path):
     for flags, message in (
         ([], "--config is required"),
-        (["--config=nowhere.py"], "nowhere.py"),
+        (["--config=nowhere.py"], "--config nowhere.py: no such file"),
+        (["--config", "tests"], "--config tests: no such file"),
         (["--config=configs/pix2pix.py", "--workdri=x"], "workdri"),
         (["--config=configs/pix2pix.py", "stray"], "stray"),
     ):

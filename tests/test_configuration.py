@@ -101,6 +101,13 @@ def test_demo_settings_give_way_to_the_command_line_and_to_real_pictures():
     assert "demo" not in values
 
 
+def test_every_key_can_be_set_on_the_command_line():
+    """A key named like a method of ConfigDict cannot: ConfigDict.update is found first."""
+    for section, values in load_config("pix2pix").to_dict().items():
+        for name in [section, *(values if isinstance(values, dict) else ())]:
+            assert not hasattr(ConfigDict, name), f"{section}.{name}"
+
+
 def test_demo_settings_with_an_unknown_key_are_refused():
     config = load_config("pix2pix")
     config.demo_settings.train = ConfigDict({"epoch": 3})
@@ -136,7 +143,11 @@ def test_arguments_convert_what_loses_nothing():
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("train.update", "both", "train.update 'both' is none of simultaneous, sequential"),
+        (
+            "train.update_order",
+            "both",
+            "train.update_order 'both' is none of simultaneous, sequential",
+        ),
         ("train.compute_dtype", "float16", "float16"),
         ("train.epochs", 0, "train.epochs 0 must be at least 1"),
         ("checkpoint.keep_last", 0, "checkpoint.keep_last 0 must be at least 1"),

@@ -73,7 +73,7 @@ def open_pairs(path, *, target_side="left", mixed_sizes="error"):
     """
     for split in ("train", "val"):
         directory = Path(path, split)
-        if not directory.is_dir():
+        if not _is_directory(directory):
             raise DataError(
                 f"expected the directory {directory}: data.path needs the folders train and val, "
                 "each with pictures that hold a pair side by side"
@@ -98,8 +98,8 @@ def read_picture(path):
 
 
 def _to_rgb(image):
-    if image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers; save it with 8 bits a channel")
+    if image.mode in ("F", "I"):  # of no known range
+        raise ValueError("its pixels are 32-bit numbers; save it with 8 bits a channel")
     if image.mode.startswith("I"):  # 16 bits of grey, which Pillow's own conversion would clip
         grey = np.clip(np.asarray(image, dtype=np.float32) / 257, 0, 255)
         return Image.fromarray(np.rint(grey).astype(np.uint8)).convert("RGB")
@@ -112,19 +112,28 @@ def _to_rgb(image):
 
 def _list_pictures(directory):
     directory = Path(directory)
-    if not directory.is_dir():
+    if not _is_directory(directory):
         raise DataError(f"no directory {directory}: set data.path to where the pictures are")
     try:
         files = [file for file in directory.iterdir() if file.suffix.lower() in SUFFIXES]
+        files = [file.name for file in files if not file.name.startswith(".") and file.is_file()]
     except OSError as error:
-        raise DataError(
-            f"cannot list {directory} ({error.strerror}): check its permissions"
-        ) from error
-    # The order of a directory differs between file systems; the order of names does not.
-    files = sorted(file.name for file in files if not file.name.startswith(".") and file.is_file())
+        raise _unusable(directory, error) from error
+    files.sort()  # the order of a directory differs between file systems
     if not files:
         raise DataError(f"no pictures in {directory}: expected files {', '.join(SUFFIXES)}")
     return [str(directory / file) for file in files]
+
+
+def _is_directory(path):
+    try:
+        return path.is_dir()
+    except OSError as error:  # above all, no permission to look
+        raise _unusable(path, error) from error
+
+
+def _unusable(directory, error):
+    return DataError(f"cannot list {directory} ({error.strerror}): check its name and permissions")
 
 
 def _check_sizes(paths):

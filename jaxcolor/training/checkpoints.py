@@ -14,7 +14,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from jaxcolor.errors import WorkdirError
+from jaxcolor.errors import UserError, WorkdirError
 from jaxcolor.training.state import GanState
 
 
@@ -100,13 +100,14 @@ class Checkpoints:
 
     def best(self) -> int | None:
         """Step of the checkpoint with the lowest validation L1; None before any validation."""
-        scores = {step: self._manager.metrics(step) for step in self.steps()}
+        with self._clear_errors("read"):
+            scores = {step: self._manager.metrics(step) for step in self.steps()}
         scores = {step: metrics["l1"] for step, metrics in scores.items() if metrics}
         return min(scores, key=scores.get) if scores else None
 
     def config(self, step: int) -> dict:
         """The resolved config stored at `step`."""
-        with self._clear_errors("read"):
+        with self._clear_errors("read", step):
             args = ocp.args.Composite(config=ocp.args.JsonRestore())
             return self._manager.restore(step, args=args)["config"]
 
@@ -121,7 +122,7 @@ class Checkpoints:
           WorkdirError: it cannot be read, or does not have those shapes.
         """
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        with self._clear_errors("read"):
+        with self._clear_errors("read", step):
             args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
             return self._manager.restore(step, args=args)["state"]
 
@@ -145,14 +146,20 @@ class Checkpoints:
         self.close()
 
     @contextlib.contextmanager
-    def _clear_errors(self, done: str) -> Iterator[None]:
+    def _clear_errors(self, done: str, step: int | None = None) -> Iterator[None]:
         """Turns what Orbax raises into one line that names the directory."""
+        where = self.directory if step is None else self.directory / str(step)
         try:
             yield
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        except UserError:
+            raise
+        except Exception as error:  # Orbax meets damage with errors of any kind
             reason = " ".join(str(error).split())[:300] or type(error).__name__
+            hint = (
+                "remove the damaged one to go on from the one before; " if done != "written" else ""
+            )
             raise WorkdirError(
-                f"checkpoint in {self.directory} could not be {done}: {reason}"
+                f"checkpoint in {where} could not be {done}: {hint}{reason}"
             ) from error
 
 

@@ -62,6 +62,7 @@ class Parts(NamedTuple):
       compile_seconds: how long compiling everything took.
       evaluation_step: compiled function of (state, batch, rng).
       predict: compiled function of (state, condition, rng).
+      is_finite: compiled function of a state.
       open_batches: step -> iterator of training batches from that step on, with close().
       validation_batches: iterable of validation batches.
       samples: the pairs of the sample sheet, {"condition", "target"} uint8.
@@ -75,6 +76,7 @@ class Parts(NamedTuple):
     compile_seconds: float
     evaluation_step: Callable
     predict: Callable
+    is_finite: Callable
     open_batches: Callable
     validation_batches: object
     samples: dict[str, np.ndarray]
@@ -135,7 +137,11 @@ class _Run:
         """Trains to the end of `epoch`, validates, saves and reports."""
         steps, seconds, waited, saving = self._train_steps(epoch)
         started = time.perf_counter()
-        scores = self._validate(epoch)
+        try:
+            scores = self._validate(epoch)
+        except DataError:
+            self._save_and_wait()
+            raise
         validated = time.perf_counter()
         if epoch % self.plan.checkpoint_every_epochs == 0 or epoch == self.plan.epochs:
             self._save(scores)
@@ -164,7 +170,7 @@ class _Run:
         with self._progress(epoch, end) as bar, jax.transfer_guard("disallow"):
             while self.step < end:
                 asked = time.perf_counter()
-                batch = self._next_batch()
+                batch = self._next_batch(epoch, bar)
                 waited += time.perf_counter() - asked
                 batch = self.parts.parallel.shard(batch)
                 self.state, metrics = self.parts.train_step(self.state, batch, self.rng)
@@ -181,10 +187,11 @@ class _Run:
             self._report(end, epoch, bar)
         return self.step - first, time.perf_counter() - started - saving, waited, saving
 
-    def _next_batch(self) -> dict[str, np.ndarray]:
+    def _next_batch(self, epoch: int, bar: tqdm) -> dict[str, np.ndarray]:
+        """The next batch; if there is to be none, everything done so far is saved first."""
         if self.stop.is_set():
-            self._save(None)
-            self.parts.checkpoints.wait()
+            self._report(self.step, epoch, bar)
+            self._save_and_wait()
             raise Interrupted(
                 f"stopped at step {self.step}, saved in {self.parts.workdir}: "
                 "run the same command to go on"
@@ -192,8 +199,8 @@ class _Run:
         try:
             return next(self.batches)
         except DataError:
-            self._save(None)
-            self.parts.checkpoints.wait()
+            self._report(self.step, epoch, bar)
+            self._save_and_wait()
             raise
 
     def _save_between_epochs(self, end: int) -> float:
@@ -206,9 +213,19 @@ class _Run:
         return time.perf_counter() - started
 
     def _save(self, scores: dict[str, float] | None) -> None:
+        """Starts writing a checkpoint, once the state is known to be finite.
+
+        The metrics of a step describe the parameters before it, so they do not tell.
+        """
         self._fetch_metrics(self.step)
+        if not jax.device_get(self.parts.is_finite(self.state)):
+            self._stop_at_bad_loss(self.step, {"a parameter": math.nan})
         with jax.transfer_guard("allow"):
             self.parts.checkpoints.save(self.step, self.state, self.parts.config, scores)
+
+    def _save_and_wait(self) -> None:
+        self._save(None)
+        self.parts.checkpoints.wait()
 
     def _fetch_metrics(self, last: int) -> None:
         """Moves metrics up to step `last` to the host; stops the run if one is not finite."""
@@ -226,8 +243,9 @@ class _Run:
         where = f"the last good checkpoint is step {good}" if good is not None else "none was saved"
         names = ", ".join(f"{name} = {value}" for name, value in sorted(bad.items()))
         raise TrainingError(
-            f"step {step}: {names}; {where} in {self.parts.checkpoints.directory}. Start a new "
-            "workdir with --config.init_from=WORKDIR and a lower optimizer learning_rate"
+            f"step {step}: {names}; {where} in {self.parts.checkpoints.directory}. Start over in a "
+            "new --workdir with a lower generator_optimizer.learning_rate and "
+            "discriminator_optimizer.learning_rate"
         )
 
     def _report(self, last: int, epoch: int, bar: tqdm) -> None:

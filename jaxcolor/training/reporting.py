@@ -63,6 +63,8 @@ class RunLog:
         self.timing_path = self.workdir / "timing.csv"
         _keep_rows(self.metrics_path, self._is_past_metric)
         _keep_rows(self.timing_path, self._is_past_timing)
+        if self.timing_path.exists() and not self.timing_path.read_text().startswith("epoch"):
+            self.timing_path.unlink()  # the rows of a table without its head
         directory = self.workdir / "tensorboard"
         directory.mkdir(exist_ok=True)
         # Written in this thread, so that a full disk is an error here and not in another thread.
@@ -93,7 +95,7 @@ class RunLog:
 
     def timing(self, timing: EpochTiming) -> None:
         """Writes one row of timing.csv."""
-        is_new = not self.timing_path.exists()
+        is_new = not self.timing_path.exists() or not self.timing_path.stat().st_size
         with self.timing_path.open("a", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             if is_new:
@@ -115,7 +117,7 @@ class RunLog:
 
     def _is_past_timing(self, line: str) -> bool:
         epoch, *rest = line.split(",")
-        if epoch == EpochTiming._fields[0]:
+        if line == ",".join(EpochTiming._fields):
             return True
         complete = len(rest) == len(EpochTiming._fields) - 1
         return complete and epoch.isdigit() and int(epoch) < self.first_epoch
@@ -125,7 +127,7 @@ def _keep_rows(path: Path, is_kept: Callable[[str], bool]) -> None:
     """Drops the lines of `path` that are not to be kept; whole or not at all."""
     if not path.exists():
         return
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text("".join(f"{x}\n" for x in lines if is_kept(x)), encoding="utf-8")
     temporary.replace(path)

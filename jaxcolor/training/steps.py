@@ -15,7 +15,6 @@ from jax import lax
 
 from jaxcolor import colorspace, image_metrics
 from jaxcolor import losses as loss_functions
-from jaxcolor.errors import ConfigError
 from jaxcolor.training.state import GanState, Networks, NetworkState, Optimizers
 
 UPDATES = ("simultaneous", "sequential")
@@ -221,6 +220,12 @@ def predict(
     return picture
 
 
+def is_finite(state: GanState) -> jax.Array:
+    """Whether every parameter, running average and optimizer number is; a boolean scalar."""
+    leaves = [x for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.floating)]
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in leaves]))
+
+
 def evaluation_step(
     state: GanState,
     batch: dict[str, jax.Array],
@@ -253,9 +258,3 @@ def evaluation_step(
     # where, not a product: padding may score an infinite PSNR, and 0 * inf is NaN.
     sums = {name: jnp.sum(jnp.where(mask > 0, x, 0)) for name, x in by_picture.items()}
     return lax.psum(sums, axis_name) if axis_name else sums
-
-
-def check_update(update: str) -> None:
-    """Raises ConfigError unless `update` is an update order there is."""
-    if update not in UPDATES:
-        raise ConfigError(f"train.update {update!r} is none of {UPDATES}")
