@@ -184,7 +184,7 @@ def test_a_single_step_to_infinity_is_not_saved(start, tmp_path):
     """The losses of the only step are finite: they describe the parameters before it."""
     rates = {"generator_optimizer__learning_rate": 1e30, "train__batch_size": 24}
     _, errors = finish(start(tmp_path, train__epochs=1, **rates), status=1)
-    assert re.match(r"error: step 1: a parameter = nan; none was saved", errors)
+    assert re.match(r"error: step 1: validation l1 = nan; none was saved", errors)
     assert not [path for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()]
 
 

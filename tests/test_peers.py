@@ -228,23 +228,31 @@ def contender(family, variant, failing=False):
     return harness.Contender(family, variant, prepare)
 
 
+def compare(others=0.0, **samples):
+    """The ratio of `a` to the fastest of the others."""
+    peers = [name for name in samples if name != "a"]
+    return harness.compare("a", peers, "all", harness.Measurement(samples, {}, others))
+
+
 def test_ratio_is_of_medians_to_the_fastest_peer():
-    samples = {"a": [1.0] * 5, "slow": [3.0] * 5, "fast": [1.8, 1.9, 2.0, 2.1, 2.2]}
-    ratio = harness.compare("a", ["slow", "fast"], "all", samples)
+    ratio = compare(a=[1.0] * 5, slow=[3.0] * 5, fast=[1.8, 1.9, 2.0, 2.1, 2.2])
     assert (ratio.peer, ratio.value, ratio.withheld) == ("fast", 2.0, "")
     assert (ratio.low, ratio.high) == pytest.approx((1.9, 2.1))
 
 
 @pytest.mark.parametrize("count", [4, 5])
 def test_ratio_is_withheld_with_too_few_samples(count):
-    samples = {"a": [1.0] * count, "b": [2.0] * count}
-    assert bool(harness.compare("a", ["b"], "all", samples).withheld) == (count < 5)
+    assert bool(compare(a=[1.0] * count, b=[2.0] * count).withheld) == (count < 5)
+
+
+@pytest.mark.parametrize(("others", "stated"), [(None, True), (0.24, True), (0.26, False)])
+def test_ratio_is_withheld_on_a_busy_machine(others, stated):
+    assert (compare(others, a=[1.0] * 5, b=[2.0] * 5).withheld == "") == stated
 
 
 @pytest.mark.parametrize(("third", "stated"), [(1.49, True), (1.51, False)])
 def test_ratio_is_withheld_when_quartiles_leave_it_open(third, stated):
-    samples = {"a": [1.0] * 5, "b": [1.0, 1.0, 1.2, third, third]}
-    assert (harness.compare("a", ["b"], "all", samples).withheld == "") == stated
+    assert (compare(a=[1.0] * 5, b=[1.0, 1.0, 1.2, third, third]).withheld == "") == stated
 
 
 def test_float32_is_compared_with_float32_only():
@@ -258,7 +266,7 @@ def test_float32_is_compared_with_float32_only():
     ]
     seconds = dict(zip((row.name for row in rows), (1, 2, 9, 5, 3, 6), strict=True))
     samples = {name: [value] * 5 for name, value in seconds.items()}
-    ratios = harness.compare_families(rows, samples)
+    ratios = harness.compare_families(rows, harness.Measurement(samples, {}, 0.0))
     assert [(r.ours, r.peer, r.value) for r in ratios] == [
         ("jaxcolor float32", "PyTorch float32 compiled", 5.0),
         ("jaxcolor float32", "naive JAX float32", 9.0),
@@ -269,9 +277,9 @@ def test_float32_is_compared_with_float32_only():
 
 def test_peer_that_cannot_run_is_reported_but_ours_must_run():
     rows = [contender(harness.OURS, "float32"), contender(harness.PYTORCH, "float32", failing=True)]
-    samples, failures = harness.measure(rows, 5)
-    assert {name: len(values) for name, values in samples.items()} == {"jaxcolor float32": 5}
-    assert failures == {"PyTorch float32": "RuntimeError: no compiler"}
+    measured = harness.measure(rows, 5)
+    assert {name: len(values) for name, values in measured.samples.items()} == {rows[0].name: 5}
+    assert measured.failures == {"PyTorch float32": "RuntimeError: no compiler"}
     with pytest.raises(RuntimeError):
         harness.measure([contender(harness.OURS, "float32", failing=True)], 5)
 

@@ -277,6 +277,8 @@ class _Run:
         parts = self.parts
         options = {"step": parts.evaluation_step, "parallel": parts.parallel}
         scores = evaluate(self.state, parts.validation_batches, self.rng, **options)
+        if math.isnan(scores["l1"]):  # parameters so large that the networks overflow
+            self._stop_at_bad_loss(self.step, {"validation l1": math.nan})
         self.log.metrics(self.step, epoch, "validation", scores)
         conditions, targets = parts.samples["condition"], parts.samples["target"]
         options = {"predict": parts.predict, "parallel": parts.parallel}
