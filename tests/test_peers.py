@@ -189,7 +189,11 @@ def variants(compiled):
 @pytest.mark.parametrize("update", steps.UPDATES)
 @pytest.mark.parametrize(("name", "options"), variants(compiled=False))
 def test_pytorch_variants_agree(state, batch, name, options, update):
-    check_variant(state, batch, name, options, update)
+    """Eager float32 is held to ours above; bfloat16 keeps 8 bits of every operand."""
+    tolerance = {"rtol": 3e-2} if "bfloat16" in name else {"rtol": 1e-3}
+    expected = follow_pytorch(pytorch_peer(state, update=update), batch)
+    actual = follow_pytorch(pytorch_peer(state, update=update, **options), batch)
+    np.testing.assert_allclose(actual, expected, **tolerance)
 
 
 @pytest.mark.slow
@@ -197,15 +201,7 @@ def test_pytorch_variants_agree(state, batch, name, options, update):
 @pytest.mark.parametrize(("name", "options"), variants(compiled=True))
 @pytest.mark.filterwarnings("default")  # those of the compiler's own code
 def test_compiled_pytorch_variants_agree(state, batch, name, options, update):
-    check_variant(state, batch, name, options, update)
-
-
-def check_variant(state, batch, name, options, update):
-    """Eager float32 is held to ours above; bfloat16 keeps 8 bits of every operand."""
-    tolerance = {"rtol": 3e-2} if "bfloat16" in name else {"rtol": 1e-3}
-    expected = follow_pytorch(pytorch_peer(state, update=update), batch)
-    actual = follow_pytorch(pytorch_peer(state, update=update, **options), batch)
-    np.testing.assert_allclose(actual, expected, **tolerance)
+    test_pytorch_variants_agree(state, batch, name, options, update)
 
 
 def test_jax_peer_has_the_reference_parameter_counts():
@@ -300,6 +296,5 @@ def test_benchmark_prints_ratios_and_keeps_every_sample(benchmark, tmp_path, cap
     (table,) = result["tables"]
     assert {len(seconds) for seconds in table["samples"].values()} == {5}
     assert not table["failures"]
-    assert result["cores"] >= 1
     assert result["versions"]["jax"] == jax.__version__
     assert table["title"] in capsys.readouterr().out
