@@ -92,6 +92,7 @@ def _set_up_jax() -> None:
     root = os.environ.get("JAXCOLOR_CACHE") or Path("~/.cache/jaxcolor").expanduser()
     if not jax.config.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", str(Path(root) / "xla"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     absl.logging.set_verbosity(absl.logging.FATAL)  # errors are raised besides
     logging.getLogger("jax").setLevel(logging.ERROR)
 
