@@ -38,11 +38,19 @@ def parse_flags(argv: list[str], values: flags.FlagValues) -> list[str]:
     except SystemExit:
         raise
     except Exception as error:  # a config file is a program: anything may come out of it
-        message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
-        reason = " ".join(message.split("Traceback (most recent call last)")[0].split())
         where = f"--config {path}: " if path is not None else ""
-        sys.stderr.write(f"error: {where}{reason or type(error).__name__}\n")
+        sys.stderr.write(f"error: {where}{_reason(error)}\n")
         raise SystemExit(BAD_USAGE) from None
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, in one line, without the wrappers and tracebacks inside."""
+    while error.args and isinstance(error.args[0], Exception):
+        error = error.args[0]
+    own = isinstance(error, (flags.Error, OSError))
+    message = str(error) if own else ": ".join(map(str, error.args))
+    line = " ".join(message.split("Traceback (most recent call last)")[0].split())
+    return line or type(error).__name__
 
 
 def _config_path(argv: list[str]) -> str | None:
@@ -71,7 +79,7 @@ def train(
         resolved, changes = experiment.resolve(config, overridden)
         if changes:
             listed = ", ".join(f"{key}={value}" for key, value in changes.items())
-            print(f"no data.path: training on the demo set, with {listed}")
+            print(f"no data.path: training on the demo set, drawn once, with {listed}", flush=True)
         built = experiment.build(resolved)
         if dry_run:
             print(json.dumps(built.config, indent=2))

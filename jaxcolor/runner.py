@@ -44,10 +44,14 @@ def _run(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) -> Gan
     plan, devices = experiment.plan, experiment.devices
     step = int(jax.device_get(state.step))
     if step >= plan.total_steps:
-        print(f"{workdir} is trained: {plan.epochs} epochs, {step} steps. Use a new --workdir")
+        print(
+            f"{workdir} is trained: {plan.epochs} epochs, {step} steps. "
+            "Raise train.epochs to go on (with constant learning rates), or use a new --workdir"
+        )
         return state
     check_space(workdir, state, experiment.settings.checkpoint, checkpoints)
     write_config(workdir, experiment.config)
+    print("compiling ...", flush=True)
     started = time.perf_counter()
     train_step = compile_train_step(experiment)
     evaluation_step, predict, is_finite = compile_evaluation(experiment)

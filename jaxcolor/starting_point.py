@@ -62,6 +62,11 @@ def _check_same_experiment(experiment: Experiment, stored: dict, workdir: Path) 
         for key, values in differing_keys(experiment.config, stored).items()
         if not key.startswith(free)
     }
+    if any(key.startswith("derived.") for key in changed):
+        raise ConfigError(
+            f"workdir {workdir} was trained on other pictures: use a new --workdir, or, to go on "
+            "with its weights on these, a new one with --config.init_from"
+        )
     if changed:
         listed = "; ".join(f"{key} is {a!r}, was {b!r}" for key, (a, b) in changed.items())
         raise ConfigError(
