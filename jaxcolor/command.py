@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import absl.logging
 import jax
@@ -103,6 +104,7 @@ def _set_up_jax() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     absl.logging.set_verbosity(absl.logging.FATAL)  # errors are raised besides
     logging.getLogger("jax").setLevel(logging.ERROR)
+    sys.unraisablehook = _print_unless_late  # for good: the threads outlive the run
 
 
 @contextlib.contextmanager
@@ -120,3 +122,14 @@ def _errors_as_lines() -> Iterator[list[int]]:
     except KeyboardInterrupt:
         sys.stderr.write("stopped at once; the same command goes on from the last checkpoint\n")
         status[0] = INTERRUPTED
+
+
+def _print_unless_late(unraisable: Any) -> None:
+    """Prints an error in a library's thread, unless it only follows one that was raised here.
+
+    When reading or writing a checkpoint fails, Orbax closes its event loop; TensorStore's other
+    threads still report to it, and each would print a traceback beside the error's one line.
+    """
+    error = unraisable.exc_value
+    if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+        sys.__unraisablehook__(unraisable)

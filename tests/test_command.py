@@ -191,12 +191,13 @@ def test_a_single_step_to_infinity_is_not_saved(start, tmp_path):
 def test_a_damaged_checkpoint_is_one_line_that_names_it(start, undisturbed, tmp_path):
     shutil.copytree(undisturbed, tmp_path / "run")
     options = LONG | {"train__epochs": 7}
-    for path in (tmp_path / "run" / "checkpoints" / "72" / "state").rglob("*"):
+    for path in (tmp_path / "run" / "checkpoints" / "72" / "state" / "d").iterdir():
         if path.is_file():
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     process = start(tmp_path / "run", **options)
     _, errors = process.communicate(timeout=100)
     assert process.returncode == 1
+    assert errors.count("\n") == 1, errors
     assert re.search(r"error: checkpoint in .*/72 could not be read: remove the damaged", errors)
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "72")
     output, _ = finish(start(tmp_path / "run", **options))
