@@ -183,7 +183,10 @@ def _apply_gradients(state: NetworkState, gradients: Any, batch_stats: Any, opti
 
 
 def _average(tree: Any, axis_name: str | None) -> Any:
-    return lax.pmean(tree, axis_name) if axis_name else tree
+    """The mean over the devices; XLA copies all of `tree` to average it over only one."""
+    if axis_name is None or lax.axis_size(axis_name) == 1:
+        return tree
+    return lax.pmean(tree, axis_name)
 
 
 def predict(
