@@ -4,6 +4,9 @@
 "gemm" states the same sums, forward and both gradients, as matrix products. The gradients of a
 strided or transposed convolution are dilated convolutions, which XLA:CPU runs at a few percent of
 the speed of a matrix product: there the whole training step is several times faster in "gemm".
+"winograd" is "gemm" with two to four times fewer multiplications where maps are large enough for
+its transforms to pay: a strided convolution is a stride-1 correlation of the blocks of
+stride x stride pixels, and a transposed one a correlation that yields such blocks.
 
 What remains to be chosen is which operand to copy into the order of a plain matrix product. Large
 maps have small kernels and small maps large ones, so one rule decides for all layers: copy the
@@ -19,11 +22,19 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-LOWERINGS = ("auto", "native", "gemm")
+from jaxcolor.models import winograd
+
+LOWERINGS = ("auto", "native", "gemm", "winograd")
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
 # With fewer output channels the copies of "gemm" move more bytes than its products save.
 _FEWEST_GEMM_OUTPUTS = 16
+# On smaller maps transforming the kernel costs more than the multiplications it saves. Of one
+# picture: the same sums at every batch size.
+_FEWEST_WINOGRAD_PIXELS = 512
+# Tiles of 3x3 outputs: 2x2 taps (4x4 of stride 2) need 2.25 times fewer products, 4x4 taps 4 times.
+_TILE_OUTPUTS = 3
+_WINOGRAD_TAPS = (2, 3, 4)
 
 
 def convolve(
@@ -44,8 +55,9 @@ def convolve(
       padding: rows and columns of zeros on every side.
       compute_dtype: what the operands are rounded to; products are summed in float32, or in float64
         if that is the compute_dtype.
-      lowering: one of LOWERINGS; "auto" is "gemm" on a CPU and "native" elsewhere. "gemm" covers
-        kernels that are whole multiples of the stride and leaves the others to "native".
+      lowering: one of LOWERINGS; "auto" is "winograd" on a CPU and "native" elsewhere. "gemm" and
+        "winograd" cover kernels that are whole multiples of the stride, the latter square ones on
+        large maps; each leaves the others to the one before it.
 
     Returns:
       [batch, (height + 2 padding - kernel_height) // stride + 1, the same of width, out] in
@@ -55,9 +67,12 @@ def convolve(
       ValueError: `lowering` is unknown.
     """
     rows, columns, _, outs = kernel.shape
+    resolved, dtype = _resolve(lowering), jnp.dtype(compute_dtype)
     whole = rows % stride == 0 and columns % stride == 0
-    if _resolve(lowering) == "gemm" and whole and outs >= _FEWEST_GEMM_OUTPUTS:
-        return _convolve_gemm(x, kernel, stride, padding, jnp.dtype(compute_dtype))
+    if resolved == "winograd" and whole and _winograd_pays(x, kernel, stride, padding):
+        return _convolve_winograd(x, kernel, stride, padding, dtype)
+    if resolved != "native" and whole and outs >= _FEWEST_GEMM_OUTPUTS:
+        return _convolve_gemm(x, kernel, stride, padding, dtype)
     return _convolve_native(x.astype(compute_dtype), kernel.astype(compute_dtype), stride, padding)
 
 
@@ -88,8 +103,12 @@ def transposed_convolve(
     """
     if kernel.shape[:2] != (4, 4):
         raise ValueError(f"kernel is {kernel.shape[:2]}; transposed_convolve needs (4, 4)")
-    if _resolve(lowering) == "gemm":
-        return _transposed_gemm(x, kernel, jnp.dtype(compute_dtype))
+    resolved, dtype = _resolve(lowering), jnp.dtype(compute_dtype)
+    large = x.shape[1] * x.shape[2] >= _FEWEST_WINOGRAD_PIXELS
+    if resolved == "winograd" and large and kernel.shape[3] >= _FEWEST_GEMM_OUTPUTS:
+        return _transposed_winograd(x, kernel, dtype)
+    if resolved != "native":
+        return _transposed_gemm(x, kernel, dtype)
     x, kernel = x.astype(compute_dtype), kernel.astype(compute_dtype)
     return lax.conv_transpose(x, kernel, (2, 2), "SAME", dimension_numbers=_NHWC)
 
@@ -98,7 +117,7 @@ def _resolve(lowering):
     if lowering not in LOWERINGS:
         raise ValueError(f"lowering {lowering!r} is not one of {LOWERINGS}")
     if lowering == "auto":
-        return "gemm" if jax.default_backend() == "cpu" else "native"
+        return "winograd" if jax.default_backend() == "cpu" else "native"
     return lowering
 
 
@@ -107,9 +126,54 @@ def _convolve_native(x, kernel, stride, padding):
     return lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=_NHWC)
 
 
+def _winograd_pays(x, kernel, stride, padding):
+    rows, columns, _, outs = kernel.shape
+    if rows != columns or rows // stride not in _WINOGRAD_TAPS:
+        return False
+    height, width = _output_size(x.shape, kernel.shape[:2], stride, padding)
+    # At stride 1 even a single output is worth it: the gradients of "native" are that slow.
+    enough = outs >= _FEWEST_GEMM_OUTPUTS or stride == 1
+    return enough and height * width >= _FEWEST_WINOGRAD_PIXELS
+
+
+def _winograd_dtype(taps, dtype):
+    """The dtype of the products: wider tiles subtract numbers too alike for bfloat16."""
+    return dtype if taps == 2 else jnp.promote_types(dtype, jnp.float32)
+
+
+def _convolve_winograd(x, kernel, stride, padding, dtype):
+    rows, _, features, outs = kernel.shape
+    taps, batch = rows // stride, len(x)
+    size = _output_size(x.shape, kernel.shape[:2], stride, padding)
+    height, width = (winograd.covering(n, taps, _TILE_OUTPUTS) for n in size)
+    ends = (blocks * stride - padding for blocks in (height, width))
+    edges = [(padding, end - n, 0) for end, n in zip(ends, x.shape[1:3], strict=True)]
+    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
+    blocks = x.reshape(batch, height, stride, width, stride, features).swapaxes(2, 3)
+    blocks = blocks.reshape(batch, height, width, -1)
+    kernel = kernel.reshape(taps, stride, taps, stride, features, outs).swapaxes(1, 2)
+    kernel = kernel.reshape(taps, taps, -1, outs)
+    y = winograd.correlate(blocks, kernel, _TILE_OUTPUTS, _winograd_dtype(taps, dtype))
+    return y[:, : size[0], : size[1]].astype(dtype)
+
+
+def _transposed_winograd(x, kernel, dtype):
+    batch, height, width, features = x.shape
+    outs = kernel.shape[3]
+    ends = (winograd.covering(n + 1, 2, _TILE_OUTPUTS) - 1 - n for n in (height, width))
+    x = jnp.pad(x, [(0, 0), *((1, end) for end in ends), (0, 0)])
+    # Two neighbours in x give a block of 2x2 outputs, by every second entry of the turned kernel.
+    kernel = kernel[::-1, ::-1].reshape(2, 2, 2, 2, features, outs)[::-1, :, ::-1]
+    kernel = kernel.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, features, 4 * outs)
+    blocks = winograd.correlate(x, kernel, _TILE_OUTPUTS, dtype).astype(dtype)
+    blocks = blocks.reshape(*blocks.shape[:3], 2, 2, outs).swapaxes(2, 3)
+    y = blocks.reshape(batch, 2 * blocks.shape[1], 2 * blocks.shape[3], outs)
+    return y[:, 1 : 2 * height + 1, 1 : 2 * width + 1]  # the first blocks lie half outside
+
+
 def _kernel_outweighs(pixels, kernel):
     """Whether the kernel is larger than the patches of `pixels` windows: the copy to avoid."""
-    return pixels < kernel.shape[3]
+    return pixels <= kernel.shape[3]
 
 
 def _multiply(a, b, contract, batch=()):
@@ -121,6 +185,16 @@ def _multiply(a, b, contract, batch=()):
     axes = (((contract[0],), (contract[1],)), (batch, batch))
     wide = jnp.promote_types(a.dtype, jnp.float32)
     return lax.dot_general(a, b, axes, preferred_element_type=wide)
+
+
+def _sum_of_products(a, b):
+    """The sum of a[i] @ b[i].T over i: one after the other, as slices would be copied."""
+
+    def add(total, factors):
+        return total + _multiply(*factors, (1, 1)), None
+
+    total = jax.eval_shape(lambda: _multiply(a[0], b[0], (1, 1)))
+    return lax.scan(add, jnp.zeros(total.shape, total.dtype), (a, b))[0]
 
 
 def _flatten(x):
@@ -237,7 +311,7 @@ def _transposed_backward(dtype, saved, dy):
     patches = _flatten(jnp.concatenate(_taps(dy.astype(dtype), x.shape[1:3], 2, 1, (4, 4)), -1))
     if _kernel_outweighs(len(pixels), kernel):
         patches = patches.reshape(-1, 16, outs)[:, ::-1].swapaxes(0, 1)
-        dx = _multiply(patches, _by_tap(rounded), (2, 2), (0,)).sum(0)
+        dx = _sum_of_products(patches, _by_tap(rounded))
         repeated = jnp.broadcast_to(pixels, (16, *pixels.shape))
         dkernel = _multiply(repeated, patches, (1, 1), (0,)).reshape(kernel.shape)
     else:

@@ -83,7 +83,7 @@ def train_step(
         "generator/l1": l1_value,
         "generator/loss": losses.adversarial * metrics["generator/adversarial"]
         + losses.l1 * l1_value,
-        "generator/gradient_norm": optax.tree.norm(gradients),
+        "generator/gradient_norm": _norm(gradients),
     }
     metrics = _average(metrics, axis_name) | learning_rates(state.step)
     return GanState(state.step + 1, generator, discriminator), metrics
@@ -138,7 +138,7 @@ def _finish_discriminator(judge, state, real, fake, optimizer, weight, metrics):
         "discriminator/fake": fake_loss,
         "discriminator/loss": weight * (real_metrics["discriminator/real"] + fake_loss),
         "discriminator/accuracy_fake": jnp.mean(fake_logits <= 0),
-        "discriminator/gradient_norm": optax.tree.norm(gradients),
+        "discriminator/gradient_norm": _norm(gradients),
     }
     return _apply_gradients(state, gradients, stats, optimizer), metrics
 
@@ -180,6 +180,15 @@ def _sequential(judge, state: NetworkState, target, fake, optimizer, losses):
 def _apply_gradients(state: NetworkState, gradients: Any, batch_stats: Any, optimizer):
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     return NetworkState(optax.apply_updates(state.params, updates), batch_stats, opt_state)
+
+
+def _norm(tree: Any) -> jax.Array:
+    """The Euclidean norm of all numbers in `tree`.
+
+    Behind a barrier, or XLA:CPU stores the squares of all gradients to share them with Adam.
+    """
+    leaves = lax.optimization_barrier(jax.tree.leaves(tree))
+    return jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in leaves))
 
 
 def _average(tree: Any, axis_name: str | None) -> Any:
