@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcolor.models import winograd
+from jaxcolor.models.products import multiply, multiply_columns, sum_of_products
 
 LOWERINGS = ("auto", "native", "gemm", "winograd")
 
@@ -154,7 +155,7 @@ def _convolve_winograd(x, kernel, stride, padding, dtype):
     kernel = kernel.reshape(taps, stride, taps, stride, features, outs).swapaxes(1, 2)
     kernel = kernel.reshape(taps, taps, -1, outs)
     y = winograd.correlate(blocks, kernel, _TILE_OUTPUTS, _winograd_dtype(taps, dtype))
-    return y[:, : size[0], : size[1]].astype(dtype)
+    return y[:, : size[0], : size[1]]
 
 
 def _transposed_winograd(x, kernel, dtype):
@@ -165,7 +166,7 @@ def _transposed_winograd(x, kernel, dtype):
     # Two neighbours in x give a block of 2x2 outputs, by every second entry of the turned kernel.
     kernel = kernel[::-1, ::-1].reshape(2, 2, 2, 2, features, outs)[::-1, :, ::-1]
     kernel = kernel.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, features, 4 * outs)
-    blocks = winograd.correlate(x, kernel, _TILE_OUTPUTS, dtype).astype(dtype)
+    blocks = winograd.correlate(x, kernel, _TILE_OUTPUTS, dtype)
     blocks = blocks.reshape(*blocks.shape[:3], 2, 2, outs).swapaxes(2, 3)
     y = blocks.reshape(batch, 2 * blocks.shape[1], 2 * blocks.shape[3], outs)
     return y[:, 1 : 2 * height + 1, 1 : 2 * width + 1]  # the first blocks lie half outside
@@ -174,27 +175,6 @@ def _transposed_winograd(x, kernel, dtype):
 def _kernel_outweighs(pixels, kernel):
     """Whether the kernel is larger than the patches of `pixels` windows: the copy to avoid."""
     return pixels <= kernel.shape[3]
-
-
-def _multiply(a, b, contract, batch=()):
-    """The product of `a` and `b` over one axis of each, summed in float32 or wider.
-
-    Written on two-dimensional operands (and a leading batch): given more axes, XLA:CPU transposes
-    the kernel in memory first.
-    """
-    axes = (((contract[0],), (contract[1],)), (batch, batch))
-    wide = jnp.promote_types(a.dtype, jnp.float32)
-    return lax.dot_general(a, b, axes, preferred_element_type=wide)
-
-
-def _sum_of_products(a, b):
-    """The sum of a[i] @ b[i].T over i: one after the other, as slices would be copied."""
-
-    def add(total, factors):
-        return total + _multiply(*factors, (1, 1)), None
-
-    total = jax.eval_shape(lambda: _multiply(a[0], b[0], (1, 1)))
-    return lax.scan(add, jnp.zeros(total.shape, total.dtype), (a, b))[0]
 
 
 def _flatten(x):
@@ -251,12 +231,13 @@ def _overlap_add(windows, taps, shape, stride, padding):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _convolve_gemm(x, kernel, stride, padding, dtype):
     size = _output_size(x.shape, kernel.shape[:2], stride, padding)
+    pixels = len(x) * size[0] * size[1]
     x, kernel = x.astype(dtype), kernel.astype(dtype)
-    if not _kernel_outweighs(len(x) * size[0] * size[1], kernel):
+    if not _kernel_outweighs(pixels, kernel):
         return _convolve_native(x, kernel, stride, padding)
     patches = jnp.concatenate(_taps(x, size, stride, padding, kernel.shape[:2]), -1)
-    y = _multiply(_flatten(patches), _flatten(kernel), (1, 0))
-    return y.reshape(len(x), *size, kernel.shape[3]).astype(dtype)
+    y = multiply(_flatten(patches), _flatten(kernel), (1, 0))
+    return y.reshape(len(x), *size, kernel.shape[3])
 
 
 def _convolve_forward(x, kernel, stride, padding, dtype):
@@ -266,12 +247,12 @@ def _convolve_forward(x, kernel, stride, padding, dtype):
 def _convolve_backward(stride, padding, dtype, saved, dy):
     x, kernel = saved
     pixels = _flatten(dy.astype(dtype))
-    windows = _multiply(pixels, _flatten(kernel.astype(dtype)), (1, 1))
+    windows = multiply(pixels, _flatten(kernel.astype(dtype)), (1, 1))
     dx = _overlap_add(windows, kernel.shape[:2], x.shape, stride, padding)
     taps = _taps(x.astype(dtype), dy.shape[1:3], stride, padding, kernel.shape[:2])
-    if _kernel_outweighs(len(pixels), kernel):
+    if dtype == jnp.bfloat16 or _kernel_outweighs(len(pixels), kernel):
         taps = [jnp.concatenate(taps, -1)]
-    dkernel = jnp.stack([_multiply(_flatten(tap), pixels, (0, 0)) for tap in taps])
+    dkernel = jnp.stack([multiply_columns(_flatten(tap), pixels) for tap in taps])
     return dx.astype(x.dtype), dkernel.reshape(kernel.shape).astype(kernel.dtype)
 
 
@@ -294,10 +275,10 @@ def _transposed_gemm(x, kernel, dtype):
     pixels, kernel = _flatten(x.astype(dtype)), kernel.astype(dtype)
     if _kernel_outweighs(len(pixels), kernel):
         repeated = jnp.broadcast_to(pixels, (16, *pixels.shape))
-        windows = _multiply(repeated, _by_tap(kernel), (2, 1), (0,))[::-1].swapaxes(0, 1)
+        windows = multiply(repeated, _by_tap(kernel), (2, 1))[::-1].swapaxes(0, 1)
     else:
-        windows = _multiply(pixels, _by_input(kernel), (1, 0))
-    return _overlap_add(windows, (4, 4), shape, 2, 1).astype(dtype)
+        windows = multiply(pixels, _by_input(kernel), (1, 0))
+    return _overlap_add(windows, (4, 4), shape, 2, 1)
 
 
 def _transposed_forward(x, kernel, dtype):
@@ -311,12 +292,12 @@ def _transposed_backward(dtype, saved, dy):
     patches = _flatten(jnp.concatenate(_taps(dy.astype(dtype), x.shape[1:3], 2, 1, (4, 4)), -1))
     if _kernel_outweighs(len(pixels), kernel):
         patches = patches.reshape(-1, 16, outs)[:, ::-1].swapaxes(0, 1)
-        dx = _sum_of_products(patches, _by_tap(rounded))
+        dx = sum_of_products(patches, _by_tap(rounded))
         repeated = jnp.broadcast_to(pixels, (16, *pixels.shape))
-        dkernel = _multiply(repeated, patches, (1, 1), (0,)).reshape(kernel.shape)
+        dkernel = multiply_columns(repeated, patches).reshape(kernel.shape)
     else:
-        dx = _multiply(patches, _by_input(rounded), (1, 1))
-        dkernel = _multiply(pixels, patches, (0, 0)).reshape(features, 4, 4, outs)
+        dx = multiply(patches, _by_input(rounded), (1, 1))
+        dkernel = multiply_columns(pixels, patches).reshape(features, 4, 4, outs)
         dkernel = dkernel.transpose(1, 2, 0, 3)[::-1, ::-1]
     return dx.reshape(x.shape).astype(x.dtype), dkernel.astype(kernel.dtype)
 

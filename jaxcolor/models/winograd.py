@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxcolor.models.products import multiply, multiply_columns
+
 # Interpolation points in the order of their cost in accuracy; infinity is always one more.
 _POINTS = (0, 1, -1, 2, -2)
 
@@ -113,12 +115,6 @@ def _deinterleave(dy, output, tiles):
     return both.reshape(tile * tile, -1, dy.shape[-1])
 
 
-def _multiply(a, b, contract):
-    axes = (((contract[0],), (contract[1],)), ((0,), (0,)))
-    wide = jnp.promote_types(a.dtype, jnp.float32)
-    return lax.dot_general(a, b, axes, preferred_element_type=wide)
-
-
 def _transform_kernel(kernel, matrix):
     """[taps, taps, in, out] -> [tile * tile, in, out]; columns first, as `_gather` orders them."""
     both = np.einsum("ai,bj->baij", matrix, matrix).reshape(len(matrix) ** 2, -1)
@@ -157,7 +153,7 @@ def _prepare(x, kernel, outputs, dtype):
 def _forward(x, kernel, outputs, dtype):
     tiles, gathered, transformed = _prepare(x, kernel, outputs, dtype)
     output = transforms(outputs, len(kernel))[2]
-    y = _interleave(_multiply(gathered, transformed, (2, 1)), output, tiles, len(x))
+    y = _interleave(multiply(gathered, transformed, (2, 1)), output, tiles, len(x))
     return y, (x, kernel)
 
 
@@ -166,8 +162,8 @@ def _backward(outputs, dtype, saved, dy):
     inputs, kernels, output = transforms(outputs, len(kernel))
     tiles, gathered, transformed = _prepare(x, kernel, outputs, dtype)
     products = _deinterleave(_wide(dy), output, tiles).astype(dtype)
-    dx = _scatter(_multiply(products, transformed, (2, 2)), inputs, outputs, tiles, len(x))
-    dtransformed = _multiply(gathered, products, (1, 1))
+    dx = _scatter(multiply(products, transformed, (2, 2)), inputs, outputs, tiles, len(x))
+    dtransformed = multiply_columns(gathered, products)
     dtransformed = dtransformed.reshape(len(inputs), len(inputs), *kernel.shape[2:])
     dkernel = _transform_kernel(dtransformed, kernels.T).reshape(kernel.shape)
     return dx[:, : x.shape[1], : x.shape[2]].astype(x.dtype), dkernel.astype(kernel.dtype)
