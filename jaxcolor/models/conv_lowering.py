@@ -17,6 +17,7 @@ bfloat16 operands pay on a CPU only where XLA has bfloat16 kernels for it; measu
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -30,11 +31,8 @@ LOWERINGS = ("auto", "native", "gemm", "winograd")
 _NHWC = ("NHWC", "HWIO", "NHWC")
 # With fewer output channels the copies of "gemm" move more bytes than its products save.
 _FEWEST_GEMM_OUTPUTS = 16
-# On smaller maps transforming the kernel costs more than the multiplications it saves. Of one
-# picture: the same sums at every batch size.
-_FEWEST_WINOGRAD_PIXELS = 512
-# Tiles of 3x3 outputs: 2x2 taps (4x4 of stride 2) need 2.25 times fewer products, 4x4 taps 4 times.
-_TILE_OUTPUTS = 3
+# On smaller maps transforming the kernel costs more than the multiplications it saves.
+_FEWEST_WINOGRAD_PIXELS = 900
 _WINOGRAD_TAPS = (2, 3, 4)
 
 
@@ -105,7 +103,7 @@ def transposed_convolve(
     if kernel.shape[:2] != (4, 4):
         raise ValueError(f"kernel is {kernel.shape[:2]}; transposed_convolve needs (4, 4)")
     resolved, dtype = _resolve(lowering), jnp.dtype(compute_dtype)
-    large = x.shape[1] * x.shape[2] >= _FEWEST_WINOGRAD_PIXELS
+    large = x.size // x.shape[3] >= _FEWEST_WINOGRAD_PIXELS
     if resolved == "winograd" and large and kernel.shape[3] >= _FEWEST_GEMM_OUTPUTS:
         return _transposed_winograd(x, kernel, dtype)
     if resolved != "native":
@@ -134,19 +132,33 @@ def _winograd_pays(x, kernel, stride, padding):
     height, width = _output_size(x.shape, kernel.shape[:2], stride, padding)
     # At stride 1 even a single output is worth it: the gradients of "native" are that slow.
     enough = outs >= _FEWEST_GEMM_OUTPUTS or stride == 1
-    return enough and height * width >= _FEWEST_WINOGRAD_PIXELS
+    return enough and len(x) * height * width >= _FEWEST_WINOGRAD_PIXELS
 
 
-def _winograd_dtype(taps, dtype):
-    """The dtype of the products: wider tiles subtract numbers too alike for bfloat16."""
-    return dtype if taps == 2 else jnp.promote_types(dtype, jnp.float32)
+def _tiling(size, taps, dtype):
+    """Outputs of a tile on each axis, and the dtype of the products.
+
+    Of 2x2 taps (a 4x4 kernel of stride 2) tiles of 3x3 outputs need 2.25 times fewer products than
+    the definition, tiles of 4x4 outputs 2.56 times fewer but more outputs past the edge; of 4x4
+    taps 4 and 5.2 times fewer. Tiles wider than 4 subtract numbers too alike for bfloat16.
+    """
+    narrow = taps == 2 and dtype == jnp.bfloat16
+    if narrow:
+        return 3, dtype
+
+    def products(outputs):
+        return math.prod(-(-n // outputs) * (outputs + taps - 1) for n in size)
+
+    outputs = 4 if products(4) < 0.9 * products(3) else 3
+    return outputs, jnp.promote_types(dtype, jnp.float32)
 
 
 def _convolve_winograd(x, kernel, stride, padding, dtype):
     rows, _, features, outs = kernel.shape
     taps, batch = rows // stride, len(x)
     size = _output_size(x.shape, kernel.shape[:2], stride, padding)
-    height, width = (winograd.covering(n, taps, _TILE_OUTPUTS) for n in size)
+    outputs, dtype = _tiling(size, taps, dtype)
+    height, width = (winograd.covering(n, taps, outputs) for n in size)
     ends = (blocks * stride - padding for blocks in (height, width))
     edges = [(padding, end - n, 0) for end, n in zip(ends, x.shape[1:3], strict=True)]
     x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
@@ -154,19 +166,20 @@ def _convolve_winograd(x, kernel, stride, padding, dtype):
     blocks = blocks.reshape(batch, height, width, -1)
     kernel = kernel.reshape(taps, stride, taps, stride, features, outs).swapaxes(1, 2)
     kernel = kernel.reshape(taps, taps, -1, outs)
-    y = winograd.correlate(blocks, kernel, _TILE_OUTPUTS, _winograd_dtype(taps, dtype))
+    y = winograd.correlate(blocks, kernel, outputs, dtype)
     return y[:, : size[0], : size[1]]
 
 
 def _transposed_winograd(x, kernel, dtype):
     batch, height, width, features = x.shape
     outs = kernel.shape[3]
-    ends = (winograd.covering(n + 1, 2, _TILE_OUTPUTS) - 1 - n for n in (height, width))
+    outputs, dtype = _tiling((height + 1, width + 1), 2, dtype)
+    ends = (winograd.covering(n + 1, 2, outputs) - 1 - n for n in (height, width))
     x = jnp.pad(x, [(0, 0), *((1, end) for end in ends), (0, 0)])
     # Two neighbours in x give a block of 2x2 outputs, by every second entry of the turned kernel.
     kernel = kernel[::-1, ::-1].reshape(2, 2, 2, 2, features, outs)[::-1, :, ::-1]
     kernel = kernel.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, features, 4 * outs)
-    blocks = winograd.correlate(x, kernel, _TILE_OUTPUTS, dtype)
+    blocks = winograd.correlate(x, kernel, outputs, dtype)
     blocks = blocks.reshape(*blocks.shape[:3], 2, 2, outs).swapaxes(2, 3)
     y = blocks.reshape(batch, 2 * blocks.shape[1], 2 * blocks.shape[3], outs)
     return y[:, 1 : 2 * height + 1, 1 : 2 * width + 1]  # the first blocks lie half outside

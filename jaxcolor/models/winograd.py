@@ -17,7 +17,7 @@ from jax import lax
 from jaxcolor.models.products import multiply, multiply_columns
 
 # Interpolation points in the order of their cost in accuracy; infinity is always one more.
-_POINTS = (0, 1, -1, 2, -2)
+_POINTS = (0, 1, -1, 2, -2, 0.5, -0.5)
 
 
 def covering(size: int, taps: int, outputs: int) -> int:
@@ -39,7 +39,11 @@ def transforms(outputs: int, taps: int) -> tuple[np.ndarray, np.ndarray, np.ndar
     tile = len(points) + 1
     if tile != outputs + taps - 1:
         raise ValueError(f"no points for {outputs} outputs of {taps} taps")
-    inputs, kernel, output = np.zeros((tile, tile)), np.zeros((tile, taps)), np.zeros((outputs, tile))
+    inputs, kernel, output = (
+        np.zeros((tile, tile)),
+        np.zeros((tile, taps)),
+        np.zeros((outputs, tile)),
+    )
     for row, point in enumerate(points):
         others = [other for other in points if other != point]
         inputs[row, : tile - 1] = np.poly(others)[::-1]
