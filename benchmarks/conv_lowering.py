@@ -1,45 +1,97 @@
-"""Times every convolution of the U-Net and the PatchGAN in each lowering, with both gradients.
+"""Every convolution of both networks in each lowering, with both gradients.
 
-python benchmarks/conv_lowering.py [--dtype bfloat16] [--batch 1] [--width 64]
-
-Prints medians of interleaved repetitions, so that a busy machine slows both alike; compiling is
-excluded. One multiply-add counts as two operations.
+Medians of interleaved repetitions, so that a busy machine slows all alike; compiling is excluded.
+One multiply-add counts as two operations, of the sums as they are written: a lowering that needs
+fewer shows a higher rate. The last lowering's rate, and how many times as fast it is as "native".
 """
 
-import argparse
 import functools
-import os
-import pathlib
-import platform
-import subprocess
 import time
+from argparse import Namespace
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.arithmetic import Layer, discriminator_layers, generator_layers
+from benchmarks.harness import quartiles
+from jaxcolor.models import conv_lowering
 from jaxcolor.models.conv_lowering import convolve, transposed_convolve
 
-REPETITIONS = 9
+FULL = {
+    "batch": [1],
+    "dtype": ["float32"],
+    "image_size": 256,
+    "base_width": 64,
+    "repetitions": 9,
+}
+QUICK = {"base_width": 16, "repetitions": 5}
+LOWERINGS = [name for name in conv_lowering.LOWERINGS if name != "auto"]
+OPERATIONS = {
+    "down": functools.partial(convolve, stride=2, padding=1),
+    "flat": functools.partial(convolve, stride=1, padding=1),
+    "up": transposed_convolve,
+}
 
 
-def layers(width: int) -> list[tuple]:
-    """(name, operation, input side, in, out) of a 256x256 U-Net and its PatchGAN."""
-    down = functools.partial(convolve, stride=2, padding=1)
-    flat = functools.partial(convolve, stride=1, padding=1)
-    widths = [width * min(2**level, 8) for level in range(8)]
-    rows = []
-    for level, (before, after) in enumerate(zip([3, *widths], widths, strict=False)):
-        rows.append((f"down_{level}", down, 256 >> level, before, after))
-    inputs = [widths[-1], *(2 * n for n in reversed(widths[:-1]))]
-    for level, (before, after) in enumerate(zip(inputs, [*widths[-2::-1], 3], strict=True)):
-        rows.append((f"up_{level}", transposed_convolve, 1 << level, before, after))
-    rows.append(("patchgan_0", down, 256, 6, width))
-    rows.append(("patchgan_1", down, 128, width, 2 * width))
-    rows.append(("patchgan_2", down, 64, 2 * width, 4 * width))
-    rows.append(("patchgan_3", flat, 32, 4 * width, 8 * width))
-    rows.append(("logits", flat, 31, 8 * width, 1))
-    return rows
+def tables(options: Namespace) -> Iterator[dict[str, Any]]:
+    """A table for every dtype and batch size, of one line a layer."""
+    for dtype in options.dtype:
+        for batch_size in options.batch:
+            yield time_layers(options, dtype, batch_size)
+
+
+def time_layers(options: Namespace, dtype: str, batch_size: int) -> dict[str, Any]:
+    """Times and prints all layers of the generator, then of the discriminator."""
+    sizes = {"image_size": options.image_size, "base_width": options.base_width}
+    title = f"y, dx and dkernel: batch {batch_size}, {dtype}, width {options.base_width}"
+    print(f"\n{title}")
+    names = "".join(f"{name + ' ms':>12}" for name in LOWERINGS)
+    print(f"{'layer':<11}{'shape':<20}{names}{'GFLOP/s':>9}{'ratio':>7}")
+    totals, samples = dict.fromkeys(LOWERINGS, 0.0), {}
+    for layer in generator_layers(**sizes) + discriminator_layers(**sizes):
+        seconds = time_layer(layer, batch_size, dtype, options.repetitions)
+        medians = {name: quartiles(values)[1] for name, values in seconds.items()}
+        totals = {name: totals[name] + medians[name] for name in LOWERINGS}
+        samples[layer.name] = seconds
+        shape = f"{layer.side}x{layer.side} {layer.inputs}->{layer.outputs}"
+        rate = 3 * batch_size * layer.flops / medians[LOWERINGS[-1]] / 1e9
+        print_row(layer.name, shape, medians, f"{rate:.0f}")
+    print_row("all, once", "", totals, "")
+    facts = {"images": batch_size, "dtype": dtype, "medians": totals}
+    return {"title": title, **facts, "samples": samples}
+
+
+def print_row(name: str, shape: str, seconds: dict[str, float], rate: str) -> None:
+    """One line of the table."""
+    numbers = "".join(f"{seconds[lowering] * 1e3:>12.1f}" for lowering in LOWERINGS)
+    ratio = seconds["native"] / seconds[LOWERINGS[-1]]
+    print(f"{name:<11}{shape:<20}{numbers}{rate:>9}{ratio:>7.1f}", flush=True)
+
+
+def time_layer(
+    layer: Layer, batch_size: int, dtype: str, repetitions: int
+) -> dict[str, list[float]]:
+    """Seconds of every sample by lowering."""
+    generator = np.random.default_rng(0)
+    shape = (batch_size, layer.side, layer.side, layer.inputs)
+    x = jnp.asarray(generator.standard_normal(shape), dtype)
+    kernel = generator.standard_normal((4, 4, layer.inputs, layer.outputs))
+    kernel = jnp.asarray(kernel, jnp.float32)
+    calls = {}
+    for lowering in LOWERINGS:
+        compiled, dy = compile_layer(OPERATIONS[layer.kind], x, kernel, dtype, lowering)
+        calls[lowering] = functools.partial(compiled, x, kernel, dy)
+        jax.block_until_ready(calls[lowering]())
+    seconds = {lowering: [] for lowering in LOWERINGS}
+    for _ in range(repetitions):
+        for lowering, call in calls.items():
+            start = time.perf_counter()
+            jax.block_until_ready(call())
+            seconds[lowering].append(time.perf_counter() - start)
+    return seconds
 
 
 def compile_layer(operation, x, kernel, dtype: str, lowering: str):
@@ -53,71 +105,3 @@ def compile_layer(operation, x, kernel, dtype: str, lowering: str):
 
     dy = jnp.ones(shape.shape, shape.dtype)
     return jax.jit(run).lower(x, kernel, dy).compile(), dy
-
-
-def time_layer(operation, side, before, after, batch, dtype) -> tuple[dict[str, float], float]:
-    """Median seconds by lowering, and the operations of forward and both gradients."""
-    generator = np.random.default_rng(0)
-    x = jnp.asarray(generator.standard_normal((batch, side, side, before)), dtype)
-    kernel = jnp.asarray(generator.standard_normal((4, 4, before, after)), jnp.float32)
-    calls, seconds = {}, {}
-    for lowering in ("native", "gemm"):
-        compiled, dy = compile_layer(operation, x, kernel, dtype, lowering)
-        calls[lowering] = functools.partial(compiled, x, kernel, dy)
-        jax.block_until_ready(calls[lowering]())
-        seconds[lowering] = []
-    for _ in range(REPETITIONS):
-        for lowering, call in calls.items():
-            start = time.perf_counter()
-            jax.block_until_ready(call())
-            seconds[lowering].append(time.perf_counter() - start)
-    windows = x.shape[1] * x.shape[2] if operation is transposed_convolve else dy[0, ..., 0].size
-    operations = 3 * 2 * batch * windows * kernel.size
-    return {name: float(np.median(values)) for name, values in seconds.items()}, operations
-
-
-def commit() -> str:
-    """The checked-out commit, marked where files differ from it."""
-    folder = pathlib.Path(__file__).parent
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    return result.stdout.strip() or "unknown"
-
-
-def machine() -> str:
-    """Processor, cores this process may use, and the device jax computes on."""
-    names = pathlib.Path("/proc/cpuinfo")
-    lines = names.read_text().splitlines() if names.exists() else []
-    model = next((line.split(":")[1].strip() for line in lines if "model name" in line), "")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{model or platform.processor()}, {cores} cores, {jax.devices()[0].device_kind}"
-
-
-def main() -> None:
-    """Prints one line a layer."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--width", type=int, default=64, help="channels of the first level")
-    options = parser.parse_args()
-    print(f"{machine()}; jax {jax.__version__}; commit {commit()}")
-    print(f"batch {options.batch}, {options.dtype}, width {options.width}: y, dx and dkernel")
-    print(f"{'layer':<11}{'shape':<20}{'native ms':>10}{'gemm ms':>10}{'GFLOP/s':>9}{'ratio':>7}")
-    totals = {"native": 0.0, "gemm": 0.0}
-    for name, operation, side, before, after in layers(options.width):
-        medians, operations = time_layer(
-            operation, side, before, after, options.batch, options.dtype
-        )
-        native, gemm = medians["native"], medians["gemm"]
-        totals = {lowering: totals[lowering] + medians[lowering] for lowering in totals}
-        shape = f"{side}x{side} {before}->{after}"
-        rate = operations / gemm / 1e9
-        numbers = f"{native * 1e3:>10.1f}{gemm * 1e3:>10.1f}{rate:>9.0f}{native / gemm:>7.1f}"
-        print(f"{name:<11}{shape:<20}{numbers}", flush=True)
-    native, gemm = totals["native"], totals["gemm"]
-    numbers = f"{native * 1e3:>10.1f}{gemm * 1e3:>10.1f}{'':>9}{native / gemm:>7.1f}"
-    print(f"{'all, once':<31}{numbers}")
-
-
-if __name__ == "__main__":
-    main()

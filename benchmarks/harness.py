@@ -1,22 +1,23 @@
 """Times contenders in turns, states how much faster one is, or why that cannot be said."""
 
 import gc
-import importlib.metadata
+import importlib.util
 import json
-import os
 import random
+import shlex
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.conv_lowering import commit, machine
+from benchmarks.bystanders import Bystanders
+from benchmarks.environment import describe_run
 
-OURS, NAIVE, PYTORCH = "jaxcolor", "naive JAX", "PyTorch"
+OURS, NAIVE, PYTORCH, LIMIT = "jaxcolor", "naive JAX", "PyTorch", "matrix product"
 FEWEST_SAMPLES = 5
 WIDEST_RATIO = 1.5
 MOST_CORES_OF_OTHERS = 0.25
@@ -32,23 +33,25 @@ WARM_UPS = 2
 MOST_SECONDS = 60.0
 # Thread pools spin for a while after their work, on the cores that the next contender needs.
 PAUSE = 0.05
-ENVIRONMENT = ("OMP_WAIT_POLICY", "OMP_NUM_THREADS", "XLA_FLAGS")
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
 
 
 class Contender(NamedTuple):
     """One way to do the work.
 
     Attributes:
-      family: OURS, NAIVE or PYTORCH.
+      family: OURS, NAIVE or PYTORCH; or LIMIT, which does other work, to tell what the device can.
       variant: what distinguishes it within its family; begins with the dtype.
-      prepare: builds and compiles all it needs; returns a function that does the work once and
-        returns when it is done.
+      prepare: builds and compiles all it needs; returns a function that does the work `times`
+        times and returns when it is done.
+      flops: operations that the work needs, done once; 0 if not counted.
+      times: how often one call does the work.
     """
 
     family: str
     variant: str
     prepare: Callable[[], Callable[[], None]]
+    flops: float = 0.0
+    times: int = 1
 
     @property
     def name(self) -> str:
@@ -62,10 +65,16 @@ class Contender(NamedTuple):
 
 
 class Case(NamedTuple):
-    """Work for all contenders: a title, the pictures it handles, and who does it."""
+    """Work for all contenders.
+
+    Attributes:
+      title: says which work.
+      facts: the same in values, for the report; "images" is how many pictures the work handles.
+      contenders: who does it.
+    """
 
     title: str
-    images: int
+    facts: dict[str, Any]
     contenders: list[Contender]
 
 
@@ -88,7 +97,7 @@ class Measurement(NamedTuple):
     """Seconds of every sample by contender's name, and what else there is to know about them.
 
     Attributes:
-      samples: seconds by name.
+      samples: seconds the work took once, by name.
       failures: why a peer could not run, by name.
       others: cores that other programs used meanwhile; None where the system does not tell.
     """
@@ -105,16 +114,15 @@ def measure(contenders: list[Contender], repetitions: int) -> Measurement:
     machine slows them alike. Building, compiling and the first calls are not among the samples.
     """
     calls, failures = _prepare(contenders)
+    times = {contender.name: contender.times for contender in contenders}
     samples = {name: [] for name in calls}
-    order, start, busy = random.Random(0), time.perf_counter(), _seconds_of_others()
+    order, bystanders = random.Random(0), Bystanders()
     for _ in range(repetitions):
         for name in order.sample(sorted(calls), len(calls)):
             if len(samples[name]) < FEWEST_SAMPLES or sum(samples[name]) < MOST_SECONDS:
                 time.sleep(PAUSE)
-                samples[name].append(_time(calls[name]))
-    elapsed = time.perf_counter() - start
-    others = None if busy is None else (_seconds_of_others() - busy) / elapsed
-    return Measurement(samples, failures, others)
+                samples[name].append(_time(calls[name]) / times[name])
+    return Measurement(samples, failures, bystanders.cores())
 
 
 def _prepare(contenders):
@@ -139,15 +147,6 @@ def _time(call):
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
-
-
-def _seconds_of_others() -> float | None:
-    """Core seconds used since the machine started, by all but this process."""
-    path = Path("/proc/stat")
-    if not path.exists():
-        return None
-    user, nice, system, _, _, *rest = map(int, path.read_text().split("\n")[0].split()[1:9])
-    return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK") - time.process_time()
 
 
 def _report(line: str) -> None:
@@ -208,69 +207,119 @@ def compare_families(contenders: list[Contender], measured: Measurement) -> list
 def print_table(case: Case, measured: Measurement, ratios: list[Ratio]) -> None:
     """A line a contender, fastest first, then a line a ratio."""
     others = "unknown" if measured.others is None else f"{measured.others:.2f}"
+    fractions = fractions_of_limit(case.contenders, measured)
+    limits = {row.name for row in case.contenders if row.family == LIMIT}
     print(f"\n{case.title}; cores used by others: {others}")
-    print(f"{'contender':<44}{'median ms':>10}{'quartiles ms':>18}{'images/s':>10}{'n':>4}")
+    print(
+        f"{'contender':<40}{'median ms':>10}{'quartiles ms':>18}{'images/s':>10}{'of limit':>9}"
+        f"{'n':>4}"
+    )
     for name, seconds in sorted(measured.samples.items(), key=lambda item: quartiles(item[1])[1]):
+        if name in limits:
+            continue
         first, median, third = quartiles(seconds)
         spread = f"{first * 1e3:.1f}..{third * 1e3:.1f}"
-        rate = case.images / median
-        print(f"{name:<44}{median * 1e3:>10.1f}{spread:>18}{rate:>10.2f}{len(seconds):>4}")
+        rate = case.facts["images"] / median
+        share = f"{fractions[name]:.2f}" if name in fractions else ""
+        print(
+            f"{name:<40}{median * 1e3:>10.1f}{spread:>18}{rate:>10.2f}{share:>9}{len(seconds):>4}"
+        )
     for name, reason in measured.failures.items():
-        print(f"{name:<44}  could not run: {reason}")
+        print(f"{name:<40}  could not run: {reason}")
     for ratio in ratios:
-        value = f"{ratio.value:.2f}x [{ratio.low:.2f}..{ratio.high:.2f}]"
-        stated = f"no ratio: {ratio.withheld}" if ratio.withheld else value
-        print(f"{ratio.ours} against {ratio.against} ({ratio.peer}): {stated}")
+        print(state(ratio))
+    for dtype, rate in matrix_rates(case.contenders, measured).items():
+        print(f"limit: matrix products in {dtype} at {rate / 1e9:.0f} GFLOP/s, in this run")
     sys.stdout.flush()
 
 
-def count_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+def state(ratio: Ratio) -> str:
+    """A line: the ratio with what the quartiles allow, or why there is none."""
+    value = f"{ratio.value:.2f}x [{ratio.low:.2f}..{ratio.high:.2f}]"
+    stated = f"no ratio: {ratio.withheld}" if ratio.withheld else value
+    return f"{ratio.ours} against {ratio.against} ({ratio.peer}): {stated}"
 
 
-def describe_run() -> dict[str, Any]:
-    """Machine, cores, load, versions, commit and time."""
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = None
+def matrix_rates(contenders: list[Contender], measured: Measurement) -> dict[str, float]:
+    """Operations a second of the fastest matrix product in every dtype, by medians."""
+    rates: dict[str, float] = {}
+    for row in contenders:
+        if row.family == LIMIT and row.name in measured.samples:
+            rate = row.flops / quartiles(measured.samples[row.name])[1]
+            rates[row.dtype] = max(rate, rates.get(row.dtype, 0.0))
+    return rates
+
+
+def fractions_of_limit(contenders: list[Contender], measured: Measurement) -> dict[str, float]:
+    """The share of the matrix rate of its dtype that each contender reaches, by name."""
+    rates = matrix_rates(contenders, measured)
     return {
-        "machine": machine(),
-        "cores": count_cores(),
-        "load_average": os.getloadavg(),
-        "environment": {name: os.environ.get(name) for name in ENVIRONMENT},
-        "versions": versions,
-        "commit": commit(),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        row.name: row.flops / quartiles(measured.samples[row.name])[1] / rates[row.dtype]
+        for row in contenders
+        if row.family != LIMIT and row.name in measured.samples and row.flops and row.dtype in rates
     }
 
 
-def run_cases(benchmark: str, cases: Iterable[Case], options: Namespace) -> dict[str, Any]:
-    """Measures and prints every case; returns, and writes to `options.out`, all there is to know.
+def spread(values: list[float], *, scale: float = 1.0, digits: int = 1) -> str:
+    """Median and quartiles of `values`, each times `scale`, in one phrase."""
+    first, median, third = (scale * value for value in quartiles(values))
+    return f"{median:.{digits}f} ({first:.{digits}f}..{third:.{digits}f})"
 
-    Args:
-      benchmark: its name.
-      cases: one table each.
-      options: of the command line: `repetitions`, `out` (a path, or None), and what to record.
-    """
-    result = {"benchmark": benchmark, "options": vars(options), "rule": RULE} | describe_run()
-    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-    load = result["load_average"][0]
-    print(f"{result['machine']}; load {load:.1f}; {versions}; commit {result['commit']}")
-    if result["versions"]["torch"] is None:
+
+def print_others(others: float | None) -> None:
+    """A line: how many cores other programs used meanwhile."""
+    print(f"cores used by others: {'unknown' if others is None else f'{others:.2f}'}", flush=True)
+
+
+def announce_peers() -> None:
+    """Says so if PyTorch is missing."""
+    if importlib.util.find_spec("torch") is None:
         print("PyTorch is not installed, so nothing is compared with it: install the extra peers")
-    result["tables"] = []
+
+
+def measure_cases(cases: Iterable[Case], options: Namespace) -> Iterator[dict[str, Any]]:
+    """Measures and prints every case in `options.repetitions`; yields all there is to know of it.
+
+    A table has the case's title and facts, the samples (seconds, LIMIT's among them), flops,
+    matrix rates, fractions of these, ratios, failures, and the cores others used.
+    """
     for case in cases:
         measured = measure(case.contenders, options.repetitions)
         ratios = compare_families(case.contenders, measured)
         print_table(case, measured, ratios)
-        table = {"title": case.title, "images": case.images} | measured._asdict()
-        result["tables"].append(table | {"ratios": [ratio._asdict() for ratio in ratios]})
-        if options.out:  # after every table: a long run that is cut short keeps what it has
-            Path(options.out).write_text(json.dumps(result, indent=1))
+        yield {"title": case.title, **case.facts, **measured._asdict()} | {
+            "flops": {row.name: row.flops for row in case.contenders},
+            "matrix_rates": matrix_rates(case.contenders, measured),
+            "fractions_of_limit": fractions_of_limit(case.contenders, measured),
+            "ratios": [ratio._asdict() for ratio in ratios],
+        }
         gc.collect()
-    print(f"\n{RULE}")
+
+
+def record(benchmark: str, tables: Iterable[dict[str, Any]], options: Namespace) -> dict[str, Any]:
+    """Describes the run, goes through the tables, and keeps all of it in a JSON file.
+
+    Args:
+      benchmark: its name.
+      tables: made, and printed, as they are asked for.
+      options: of the command line: `out` (a folder), `quick`, and what to record.
+    """
+    command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
+    result = {"benchmark": benchmark, "command": command, "options": vars(options), "rule": RULE}
+    result |= describe_run()
+    result["tables"] = []
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    load = result["load_average"][0]
+    print(f"{result['machine']}; load {load:.1f}; {versions}; commit {result['commit']}")
+    path = result_path(benchmark, Path(options.out), quick=options.quick)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for table in tables:  # written after every one: a long run that is cut short keeps what it has
+        result["tables"].append(table)
+        path.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"\nwritten to {path}")
     return result
+
+
+def result_path(benchmark: str, folder: Path, *, quick: bool) -> Path:
+    """Where the result of a benchmark lies in `folder`."""
+    return folder / f"{benchmark}{'_quick' if quick else ''}.json"

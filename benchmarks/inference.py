@@ -3,37 +3,59 @@
 import functools
 from argparse import Namespace
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
 
+from benchmarks import arithmetic, harness, limits
 from benchmarks.harness import OURS, PYTORCH, Case, Contender
-from benchmarks.train_step import build_ours, draw_batch, pytorch_variants
+from benchmarks.pictures import draw_batch
+from benchmarks.train_step import build_ours, pytorch_variants
 from jaxcolor.training import steps
 
-BATCHES = (1, 8)
+FULL = {
+    "batch": [1, 8],
+    "dtype": ["float32", "bfloat16"],
+    "statistics": "picture",
+    "image_size": 256,
+    "base_width": 64,
+    "repetitions": 15,
+    "skip": [],
+    "omp_wait_policy": "passive",
+}
+QUICK = {"batch": [1], "base_width": 32, "repetitions": 7, "skip": ["compiled"]}
+
+
+def tables(options: Namespace) -> Iterator[dict[str, Any]]:
+    """A table for every batch size."""
+    harness.announce_peers()
+    yield from harness.measure_cases(cases(options), options)
+    print(f"\n{harness.RULE}")
 
 
 def cases(options: Namespace) -> Iterator[Case]:
-    """A table for every batch size."""
+    """Who is measured in every table."""
     for batch_size in options.batch:
         title = (
             f"inference, {options.statistics} statistics, batch {batch_size}, "
             f"{options.image_size}x{options.image_size}, width {options.base_width}"
         )
-        yield Case(title, batch_size, contenders(options, batch_size))
+        rows = contenders(options, batch_size) + limits.matrix_products(options.dtype)
+        yield Case(title, {"images": batch_size}, rows)
 
 
 def contenders(options: Namespace, batch_size: int) -> list[Contender]:
     """Ours in every dtype, and the PyTorch variants of these dtypes."""
     condition = draw_batch(options.image_size, batch_size)["condition"]
+    flops = batch_size * arithmetic.inference_flops(options.image_size, options.base_width)
     rows = [
-        Contender(OURS, dtype, functools.partial(prepare_ours, options, condition, dtype))
+        Contender(OURS, dtype, functools.partial(prepare_ours, options, condition, dtype), flops)
         for dtype in options.dtype
     ]
     for variant, settings in pytorch_variants(options, "INFERENCE_VARIANTS").items():
         prepare = functools.partial(prepare_pytorch, options, condition, settings)
-        rows.append(Contender(PYTORCH, variant, prepare))
+        rows.append(Contender(PYTORCH, variant, prepare, flops))
     return rows
 
 

@@ -8,49 +8,86 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax import lax
 
+from benchmarks import arithmetic, harness, limits
 from benchmarks.harness import NAIVE, OURS, PYTORCH, Case, Contender
 from benchmarks.peers import naive_jax
+from benchmarks.pictures import draw_batch
 from jaxcolor.models import patchgan, unet
 from jaxcolor.parallel import AXIS, DataParallel
 from jaxcolor.training import optimizers, steps
 from jaxcolor.training.state import GanState, Networks, Optimizers, create_state, from_linen
 
-BATCHES = (1, 4)
+FULL = {
+    "batch": [1, 4],
+    "dtype": ["float32", "bfloat16"],
+    "update": ["sequential"],
+    "steps_per_dispatch": [1],
+    "image_size": 256,
+    "base_width": 64,
+    "repetitions": 15,
+    "skip": [],
+    "omp_wait_policy": "passive",
+    "at_least": None,
+}
+# torch.compile alone would take longer than a quick run may.
+QUICK = {"batch": [1], "base_width": 32, "repetitions": 7, "skip": ["compiled"]}
+
+
+def tables(options: Namespace) -> Iterator[dict[str, Any]]:
+    """A table for every update order and batch size."""
+    harness.announce_peers()
+    yield from harness.measure_cases(cases(options), options)
+    print(f"\n{harness.RULE}")
+
+
+def shortfall(result: dict[str, Any], at_least: float) -> str:
+    """Which table's fastest of ours is not `at_least` times as fast as naive JAX; empty if none.
+
+    By medians, also where RULE withholds the ratio: a busy machine slows both.
+    """
+    for table in result["tables"]:
+        ratios = [row for row in table["ratios"] if row["against"] == NAIVE]
+        best = max(ratios, key=lambda row: row["value"], default=None)
+        if best is None or best["value"] < at_least:
+            found = f"{best['value']:.2f} times naive JAX" if best else "not compared to naive JAX"
+            return f"{table['title']}: {found}, needs {at_least}"
+        doubt = f" (as a ratio withheld: {best['withheld']})" if best["withheld"] else ""
+        print(f"{table['title']}: {best['value']:.2f} times naive JAX by medians{doubt}")
+    return ""
 
 
 def cases(options: Namespace) -> Iterator[Case]:
-    """A table for every update order and batch size."""
+    """Who is measured in every table."""
     for update in options.update:
         for batch_size in options.batch:
             title = (
                 f"training step, {update} update, batch {batch_size}, "
                 f"{options.image_size}x{options.image_size}, width {options.base_width}"
             )
-            yield Case(title, batch_size, contenders(options, update, batch_size))
+            facts = {"images": batch_size, "update": update}
+            rows = contenders(options, update, batch_size) + limits.matrix_products(options.dtype)
+            yield Case(title, facts, rows)
 
 
 def contenders(options: Namespace, update: str, batch_size: int) -> list[Contender]:
     """Ours in every dtype, naive JAX in the first, and the PyTorch variants of these dtypes."""
     batch = draw_batch(options.image_size, batch_size)
-    rows = [
-        Contender(OURS, dtype, functools.partial(prepare_ours, options, update, batch, dtype))
-        for dtype in options.dtype
-    ]
+    flops = batch_size * arithmetic.step_flops(update, options.image_size, options.base_width)
+    rows = []
+    for dtype in options.dtype:
+        for count in options.steps_per_dispatch:
+            variant = dtype if count == 1 else f"{dtype} {count} a dispatch"
+            prepare = functools.partial(prepare_ours, options, update, batch, dtype, count)
+            rows.append(Contender(OURS, variant, prepare, flops, times=count))
     dtype = options.dtype[0]
     naive = functools.partial(prepare_naive, options, update, batch, dtype)
-    rows.append(Contender(NAIVE, dtype, naive))
+    rows.append(Contender(NAIVE, dtype, naive, flops))
     for variant, settings in pytorch_variants(options, "VARIANTS").items():
         prepare = functools.partial(prepare_pytorch, options, update, batch, settings)
-        rows.append(Contender(PYTORCH, variant, prepare))
+        rows.append(Contender(PYTORCH, variant, prepare, flops))
     return rows
-
-
-def draw_batch(image_size: int, batch_size: int) -> dict[str, np.ndarray]:
-    """Random pictures, uint8 [batch, image_size, image_size, 3]: their content costs nothing."""
-    shape = (2, batch_size, image_size, image_size, 3)
-    pictures = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    return {"condition": pictures[0], "target": pictures[1]}
 
 
 def pytorch_variants(options: Namespace, kind: str) -> dict[str, dict[str, Any]]:
@@ -85,10 +122,23 @@ def build_ours(options: Namespace, dtype: str) -> tuple[Networks, Optimizers, Ga
     return networks, Optimizers(adam, adam), jax.jit(create)(jax.random.key(0))
 
 
-def prepare_ours(options: Namespace, update: str, batch: dict, dtype: str) -> Callable[[], None]:
-    """One step of jaxcolor, wrapped and donated as in training."""
+def prepare_ours(
+    options: Namespace, update: str, batch: dict, dtype: str, count: int = 1
+) -> Callable[[], None]:
+    """`count` steps of jaxcolor in one call, wrapped and donated as in training."""
+    devices, step, state, rng = place_ours(options, update, dtype, jax.devices()[:1])
+    wrapped = devices.wrap(functools.partial(take_steps, step, count), donate_state=True)
+    stacked = {name: np.concatenate([pictures] * count) for name, pictures in batch.items()}
+    placed = devices.shard(stacked)
+    return repeat(wrapped.lower(state, placed, rng).compile(), state, placed, rng)
+
+
+def place_ours(
+    options: Namespace, update: str, dtype: str, devices: list[jax.Device]
+) -> tuple[DataParallel, Callable, GanState, jax.Array]:
+    """Our parallelism over `devices`, the per-device step, and a state and a key on them."""
     networks, both, state = build_ours(options, dtype)
-    devices = DataParallel(jax.devices()[:1])
+    parallel = DataParallel(devices)
     step = functools.partial(
         steps.train_step,
         networks=networks,
@@ -97,8 +147,18 @@ def prepare_ours(options: Namespace, update: str, batch: dict, dtype: str) -> Ca
         update=update,
         axis_name=AXIS,
     )
-    state, rng = devices.replicate(state), devices.replicate(jax.random.key(0))
-    return _repeat(devices.wrap(step, donate_state=True), state, devices.shard(batch), rng)
+    return parallel, step, parallel.replicate(state), parallel.replicate(jax.random.key(0))
+
+
+def take_steps(
+    step: Callable, count: int, state: GanState, batches: dict, rng: jax.Array
+) -> tuple[GanState, dict]:
+    """State and last metrics after `count` steps, on `count` batches one after the other."""
+    if count == 1:
+        return step(state, batches, rng)
+    stacked = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), batches)
+    state, metrics = lax.scan(lambda state, batch: step(state, batch, rng), state, stacked)
+    return state, jax.tree.map(lambda x: x[-1], metrics)
 
 
 def prepare_naive(options: Namespace, update: str, batch: dict, dtype: str) -> Callable[[], None]:
@@ -111,14 +171,13 @@ def prepare_naive(options: Namespace, update: str, batch: dict, dtype: str) -> C
     )
     step = functools.partial(naive_jax.train_step, networks=networks, optimizer=adam, update=update)
     state = naive_jax.load_state(state, adam)
-    jitted = jax.jit(step, donate_argnums=0)
-    return _repeat(jitted, state, jax.device_put(batch), jax.random.key(0))
+    arguments = (state, jax.device_put(batch), jax.random.key(0))
+    return repeat(jax.jit(step, donate_argnums=0).lower(*arguments).compile(), *arguments)
 
 
-def _repeat(step, state, batch, rng):
+def repeat(compiled: Callable, state: GanState, batch: dict, rng: jax.Array) -> Callable[[], None]:
     """A function that does one more compiled step and waits for it."""
     held = [state]
-    compiled = step.lower(state, batch, rng).compile()
 
     def run():
         held[0], metrics = compiled(held[0], batch, rng)

@@ -51,14 +51,29 @@ def _run(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) -> Gan
         return state
     check_space(workdir, state, experiment.settings.checkpoint, checkpoints)
     write_config(workdir, experiment.config)
+    parts = make_parts(experiment, workdir, checkpoints)
+    rng = jax.random.fold_in(jax.random.key(experiment.config["seed"]), 1)
+    return loop.train(state, devices.replicate(rng), plan=plan, parts=parts)
+
+
+def make_parts(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) -> loop.Parts:
+    """What `loop.train` drives, compiled.
+
+    Args:
+      experiment: what to train.
+      workdir: where the reports go; made.
+      checkpoints: of the workdir.
+    """
     print("compiling ...", flush=True)
     started = time.perf_counter()
     train_step = compile_train_step(experiment)
     evaluation_step, predict, is_finite = compile_evaluation(experiment)
-    parts = loop.Parts(
-        parallel=devices,
+    seconds = time.perf_counter() - started
+    print(f"compiled in {seconds:.1f} s", flush=True)
+    return loop.Parts(
+        parallel=experiment.devices,
         train_step=train_step,
-        compile_seconds=time.perf_counter() - started,
+        compile_seconds=seconds,
         evaluation_step=evaluation_step,
         predict=predict,
         is_finite=is_finite,
@@ -73,8 +88,6 @@ def _run(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) -> Gan
         config=experiment.config,
         workdir=workdir,
     )
-    rng = jax.random.fold_in(jax.random.key(experiment.config["seed"]), 1)
-    return loop.train(state, devices.replicate(rng), plan=plan, parts=parts)
 
 
 def _open_batches(experiment: Experiment, step: int):

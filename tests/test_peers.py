@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import __main__ as command
 from benchmarks import harness
+from benchmarks.options import parse
 from benchmarks.peers import naive_jax
 from jaxcolor.models import patchgan, unet
 from jaxcolor.training import optimizers, steps
@@ -279,20 +280,13 @@ def test_peer_that_cannot_run_is_reported_but_ours_must_run():
         harness.measure([contender(harness.OURS, "float32", failing=True)], 5)
 
 
-def test_quick_settings_yield_to_the_command_line():
-    options = command.parse(["train_step", "--quick", "--batch", "2"])
-    assert (options.batch, options.base_width) == ([2], command.QUICK["base_width"])
-    assert command.parse(["inference"]).batch == [1, 8]
-
-
-@pytest.mark.parametrize("benchmark", command.BENCHMARKS)
+@pytest.mark.parametrize("benchmark", ["train_step", "inference"])
 def test_benchmark_prints_ratios_and_keeps_every_sample(benchmark, tmp_path, capsys):
-    path = tmp_path / "result.json"
     sizes = ["--image_size=32", "--base_width=2", "--batch=1", "--repetitions=5"]
-    choice = ["--dtype=float32", "--skip=compiled", f"--out={path}"]
-    options = command.parse([benchmark, *sizes, *choice])
-    harness.run_cases(benchmark, command.BENCHMARKS[benchmark].cases(options), options)
-    result = json.loads(path.read_text())
+    choice = ["--dtype=float32", "--skip=compiled", f"--out={tmp_path}"]
+    chosen = parse(command.BENCHMARKS, [benchmark, *sizes, *choice], about="")
+    harness.record(benchmark, command.BENCHMARKS[benchmark].tables(chosen), chosen)
+    result = json.loads((tmp_path / f"{benchmark}.json").read_text())
     (table,) = result["tables"]
     assert {len(seconds) for seconds in table["samples"].values()} == {5}
     assert not table["failures"]

@@ -13,7 +13,7 @@ maps have small kernels and small maps large ones, so one rule decides for all l
 smaller (`_kernel_outweighs`).
 
 bfloat16 operands pay on a CPU only where XLA has bfloat16 kernels for it; measure with
-`python benchmarks/conv_lowering.py --dtype bfloat16`.
+`python -m benchmarks conv_lowering --dtype bfloat16`.
 """
 
 import functools

@@ -135,7 +135,8 @@ class _Run:
 
     def run_epoch(self, epoch: int) -> None:
         """Trains to the end of `epoch`, validates, saves and reports."""
-        steps, seconds, waited, saving = self._train_steps(epoch)
+        ends, waited, saving = self._train_steps(epoch)
+        steps, seconds = len(ends) - 1, ends[-1]
         started = time.perf_counter()
         try:
             scores = self._validate(epoch)
@@ -159,14 +160,19 @@ class _Run:
         )
         self.compile_seconds = 0.0
         self.log.timing(timing)
-        print(_epoch_line(timing, self.plan.epochs, self.last_metrics, scores), flush=True)
+        line = _epoch_line(timing, np.diff(ends), self.plan.epochs, self.last_metrics, scores)
+        print(line, flush=True)
 
-    def _train_steps(self, epoch: int) -> tuple[int, float, float, float]:
-        """Steps done, their seconds, seconds of them waiting for data, seconds saving besides."""
+    def _train_steps(self, epoch: int) -> tuple[list[float], float, float]:
+        """When each step was done, seconds of them waiting for data, seconds saving besides.
+
+        The first number is 0; then one a step in seconds of training, which leaves out the saving.
+        """
         end = epoch * self.plan.steps_per_epoch
-        first, waited, saving = self.step, 0.0, 0.0
+        waited, saving = 0.0, 0.0
         in_flight: deque = deque()
         started = time.perf_counter()
+        ends = [0.0]
         with self._progress(epoch, end) as bar, jax.transfer_guard("disallow"):
             while self.step < end:
                 asked = time.perf_counter()
@@ -179,13 +185,15 @@ class _Run:
                 in_flight.append(metrics)
                 if len(in_flight) >= STEPS_IN_FLIGHT:
                     jax.block_until_ready(in_flight.popleft())
+                    ends.append(time.perf_counter() - started - saving)
                 bar.update(self.plan.batch_size)
                 if (self.step - 1) % self.plan.log_every == 0:
                     self._report(self.step - 1, epoch, bar)  # late, so as not to wait
                 saving += self._save_between_epochs(end)
             jax.block_until_ready(self.state)
             self._report(end, epoch, bar)
-        return self.step - first, time.perf_counter() - started - saving, waited, saving
+            ends += [time.perf_counter() - started - saving] * len(in_flight)
+        return ends, waited, saving
 
     def _next_batch(self, epoch: int, bar: tqdm) -> dict[str, np.ndarray]:
         """The next batch; if there is to be none, everything done so far is saved first."""
@@ -304,11 +312,17 @@ class _Run:
 
 
 def _epoch_line(
-    timing: EpochTiming, epochs: int, metrics: dict[str, float], scores: dict[str, float]
+    timing: EpochTiming,
+    step_seconds: np.ndarray,
+    epochs: int,
+    metrics: dict[str, float],
+    scores: dict[str, float],
 ) -> str:
     compiled = f", compile {timing.compile_seconds:.1f} s" if timing.compile_seconds else ""
+    first, median, third = 1e3 * np.quantile(step_seconds, (0.25, 0.5, 0.75))
     return (
         f"epoch {timing.epoch}/{epochs}: {timing.seconds:.1f} s, "
+        f"step {median:.1f} ms ({first:.1f}..{third:.1f}), "
         f"{timing.images_per_second:.2f} images/s, waiting for data "
         f"{timing.data_wait_share:.1%}{compiled}, validation {timing.validation_seconds:.1f} s, "
         f"checkpoint {timing.checkpoint_seconds:.1f} s | G l1 {metrics['generator/l1']:.3f} "

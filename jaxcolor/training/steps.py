@@ -65,6 +65,7 @@ def train_step(
     target = colorspace.to_signed(batch["target"])
     keys = picture_keys(rng, state.step, len(condition), axis_name)
 
+    @jax.named_scope("generator")
     def generate(params):
         options = {"axis_name": axis_name, "dropout_keys": keys}
         return networks.generator.apply(params, state.generator.batch_stats, condition, **options)
@@ -106,6 +107,7 @@ class _Judge(NamedTuple):
     condition: jax.Array
     axis_name: str | None
 
+    @jax.named_scope("discriminator")
     def __call__(self, params, batch_stats, picture):
         """Logits and new running statistics. Real and fake are judged apart: together they would
         share batch statistics.
@@ -177,6 +179,7 @@ def _sequential(judge, state: NetworkState, target, fake, optimizer, losses):
     return state, pullback(as_real)[0], metrics | {"generator/adversarial": adversarial}
 
 
+@jax.named_scope("optimizer")
 def _apply_gradients(state: NetworkState, gradients: Any, batch_stats: Any, optimizer):
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     return NetworkState(optax.apply_updates(state.params, updates), batch_stats, opt_state)
@@ -191,6 +194,7 @@ def _norm(tree: Any) -> jax.Array:
     return jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in leaves))
 
 
+@jax.named_scope("average")
 def _average(tree: Any, axis_name: str | None) -> Any:
     """The mean over the devices; XLA copies all of `tree` to average it over only one."""
     if axis_name is None or lax.axis_size(axis_name) == 1:

@@ -1,0 +1,232 @@
+"""RESULTS.md and its plots, from the JSON files of a folder."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks import plots, targets
+from benchmarks.harness import LIMIT, Ratio, quartiles, spread, state
+from benchmarks.targets import Results
+
+PLATFORMS = {"cpu": "on a CPU", "gpu": "on a GPU", "tpu": "on a TPU"}
+
+
+def write_report(folder: Path, *, quick: bool) -> Path:
+    """Writes RESULTS.md beside `folder` and the plots into it; returns the former's path.
+
+    Args:
+      folder: where the JSON files lie, in subfolders as well (for other machines).
+      quick: report the quick runs, as RESULTS_quick.md.
+    """
+    suffix = "_quick" if quick else ""
+    results = read_results(folder, suffix)
+    path = folder.parent / f"RESULTS{suffix}.md"
+    lines = [
+        "# Results",
+        "",
+        "Made by `python -m benchmarks report` from what the command above each table wrote.",
+        "A ratio is of medians; where the spread or other programs leave it open, none is stated.",
+        "",
+        "## Targets",
+        "",
+        *markdown_table(targets.Row._fields, targets.rows(results)),
+    ]
+    for name, (title, write) in SECTIONS.items():
+        lines += ["", f"## {title}", ""]
+        found = [platform for platform in PLATFORMS if (name, platform) in results]
+        for platform in found:
+            result = results[name, platform]
+            picture = folder / f"{name}_{platform}{suffix}.png"
+            lines += [*describe(result), "", *write(result, picture)]
+        if not found:
+            lines.append("Not measured.")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(f"written to {path}")
+    return path
+
+
+def read_results(folder: Path, suffix: str) -> Results:
+    """What lies in `folder` and below, by benchmark and platform; of two, the later file's name."""
+    results = {}
+    for name in SECTIONS:
+        for path in sorted(folder.rglob(f"{name}{suffix}.json")):
+            result = json.loads(path.read_text(encoding="utf-8"))
+            if result["tables"]:
+                results[name, result["platform"]] = result
+    return results
+
+
+def describe(result: dict[str, Any]) -> list[str]:
+    """What made a result, where and when."""
+    versions = [f"{name} {version}" for name, version in result["versions"].items() if version]
+    waiting = result["environment"].get("OMP_WAIT_POLICY")
+    return [
+        f"`{result['command']}`",
+        "",
+        f"{result['machine']}; {', '.join(versions)}; OMP_WAIT_POLICY {waiting}; "
+        f"commit {result['commit']}; {result['started']}.",
+    ]
+
+
+def markdown_table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> Iterator[str]:
+    """Lines of a table."""
+    head = list(head)
+    yield f"| {' | '.join(head)} |"
+    yield f"|{'---|' * len(head)}"
+    for row in rows:
+        yield f"| {' | '.join(map(str, row))} |"
+
+
+def picture_line(path: Path, text: str) -> list[str]:
+    """A picture in `path`, shown from the report beside its folder."""
+    return ["", f"![{text}]({path.parent.name}/{path.name})"]
+
+
+def write_contenders(result: dict[str, Any], picture: Path) -> list[str]:
+    """A table for every case, then images/s against batch, then the distance to the limit."""
+    lines = []
+    for table in result["tables"]:
+        lines += [f"### {table['title']}", "", *contender_table(table), ""]
+        for dtype, rate in table["matrix_rates"].items():
+            lines.append(f"- limit: matrix products in {dtype} at {rate / 1e9:.0f} GFLOP/s")
+        lines += [f"- {state(Ratio(**ratio))}" for ratio in table["ratios"]]
+        lines += [f"- {name} could not run: {why}" for name, why in table["failures"].items()]
+        lines += [f"- {others_line(table)}", ""]
+    plots.plot_throughput(result["tables"], picture)
+    limit = picture.with_stem(f"{picture.stem}_limit")
+    plots.plot_fractions(result["tables"], limit)
+    lines += picture_line(picture, "images/s against batch size")
+    return lines + picture_line(limit, "share of the measured matrix rate")
+
+
+def contender_table(table: dict[str, Any]) -> Iterator[str]:
+    """The contenders, fastest first."""
+    rows = []
+    for name, seconds in sorted(table["samples"].items(), key=lambda item: quartiles(item[1])[1]):
+        if plots.family_of(name) == LIMIT:
+            continue
+        share = table["fractions_of_limit"].get(name)
+        share = "" if share is None else f"{share:.2f}"
+        rate = table["images"] / quartiles(seconds)[1]
+        rows.append((name, spread(seconds, scale=1e3), f"{rate:.2f}", share, len(seconds)))
+    head = ("contender", "ms, median (quartiles)", "images/s", "share of limit", "samples")
+    return markdown_table(head, rows)
+
+
+def others_line(table: dict[str, Any]) -> str:
+    """How busy the machine was."""
+    others = table.get("others")
+    return f"cores used by others: {'unknown' if others is None else f'{others:.2f}'}"
+
+
+def write_memory(result: dict[str, Any], picture: Path) -> list[str]:
+    """A table for every case, then bars."""
+    lines = []
+    for table in result["tables"]:
+        peaks = sorted(table["samples"].items(), key=lambda item: item[1]["training"] or 0)
+        rows = [
+            (name, _megabytes(row["training"]), _megabytes(row["process"])) for name, row in peaks
+        ]
+        head = ("contender", "MB while training", "MB, whole process")
+        lines += [f"### {table['title']}", "", *markdown_table(head, rows), ""]
+        lines += [f"- {name} could not run: {why}" for name, why in table["failures"].items()]
+    plots.plot_memory(result["tables"], picture)
+    return lines + picture_line(picture, "peak memory")
+
+
+def _megabytes(value: int | None) -> str:
+    return "not known" if value is None else f"{value / 1e6:.0f}"
+
+
+def write_profile(result: dict[str, Any], picture: Path) -> list[str]:
+    """Milliseconds by phase and by kind, and the limits, a column a case; then bars."""
+    tables = result["tables"]
+    head = ["ms a step", *(f"{table['dtype']}, batch {table['images']}" for table in tables)]
+    rows = [["whole step, untraced", *(f"{1e3 * table['step_seconds']:.1f}" for table in tables)]]
+    for group in ("phases", "kinds"):
+        for name in tables[0][group]:
+            label = f"{group.removesuffix('s')}: {name}"
+            rows.append([label, *(_with_share(table[group], name) for table in tables)])
+    for name in ("arithmetic_seconds", "optimizer_seconds"):
+        label = f"limit: {name.removesuffix('_seconds')}"
+        rows.append([label, *(f"{1e3 * table['limits'][name]:.1f}" for table in tables)])
+    plots.plot_phases(tables, picture)
+    return [*markdown_table(head, rows), *picture_line(picture, "time by phase")]
+
+
+def _with_share(parts: dict[str, float], name: str) -> str:
+    whole = sum(parts.values()) or 1.0
+    return f"{1e3 * parts[name]:.1f} ({parts[name] / whole:.0%})"
+
+
+def write_samples(result: dict[str, Any], picture: Path) -> list[str]:
+    """Median and quartiles of every row of every table, in ms, and the ratios."""
+    lines = []
+    for table in result["tables"]:
+        rows = [(name, spread(seconds, scale=1e3)) for name, seconds in table["samples"].items()]
+        lines += [f"### {table['title']}", ""]
+        lines += [*markdown_table(("", "ms, median (quartiles)"), rows), ""]
+        lines += [f"- {state(Ratio(**ratio))}" for ratio in table.get("ratios", ())]
+        lines += [f"- each {name}: {share:.2%}" for name, share in table.get("shares", {}).items()]
+        lines += [f"- {others_line(table)}", ""]
+    return lines
+
+
+def write_startup(result: dict[str, Any], picture: Path) -> list[str]:
+    """Seconds of every part of the first start and of later ones."""
+    lines = []
+    for table in result["tables"]:
+        rows = [
+            (name, f"{table['first'][name]:.2f}", spread(seconds, digits=2))
+            for name, seconds in table["samples"].items()
+        ]
+        head = ("part", "first start, s", "second start, s, median (quartiles)")
+        lines += [f"### {table['title']}", "", *markdown_table(head, rows), ""]
+        lines += [f"- {others_line(table)}", ""]
+    return lines
+
+
+def write_scaling(result: dict[str, Any], picture: Path) -> list[str]:
+    """Differences of the results and times, a line a number of devices."""
+    lines = []
+    for table in result["tables"]:
+        rows = []
+        for name, seconds in table["samples"].items():
+            count = str(table["devices"][name])
+            losses, parameters = table["loss_differences"], table["parameter_differences"]
+            differences = (f"{losses[count]:.1e}", f"{parameters[count]:.1e}")
+            relative = f"{table['relative'][name]:.2f}"
+            rows.append((count, *differences, spread(seconds, scale=1e3), relative))
+        head = ("devices", "loss, relative", "parameter", "ms, median (quartiles)", "of the first")
+        lines += [f"### {table['title']}", "", *markdown_table(head, rows), ""]
+        lines += [f"- {others_line(table)}", ""]
+    return lines
+
+
+def write_lowering(result: dict[str, Any], picture: Path) -> list[str]:
+    """Milliseconds of every layer in every lowering."""
+    lines = []
+    for table in result["tables"]:
+        head = ["layer", *(f"{name} ms" for name in table["medians"])]
+        rows = [
+            [layer, *(f"{1e3 * quartiles(values)[1]:.1f}" for values in seconds.values())]
+            for layer, seconds in table["samples"].items()
+        ]
+        rows.append(["all, once", *(f"{1e3 * value:.1f}" for value in table["medians"].values())])
+        lines += [f"### {table['title']}", "", *markdown_table(head, rows), ""]
+    return lines
+
+
+Writer = Callable[[dict[str, Any], Path], list[str]]
+SECTIONS: dict[str, tuple[str, Writer]] = {
+    "train_step": ("Training step", write_contenders),
+    "inference": ("Inference", write_contenders),
+    "memory": ("Memory", write_memory),
+    "profile": ("Where the time goes", write_profile),
+    "end_to_end": ("A whole epoch", write_samples),
+    "checkpoint": ("Checkpoints", write_samples),
+    "startup": ("Start", write_startup),
+    "scaling": ("Many devices", write_scaling),
+    "conv_lowering": ("Convolutions", write_lowering),
+}
