@@ -6,6 +6,8 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
+from jaxcolor.huge_pages import restart_with_huge_pages
+
 config_flags.DEFINE_config_file("config", help_string="Config of the experiment.")
 flags.DEFINE_string("workdir", None, "Where all results go. Default: runs/<config name>.")
 flags.DEFINE_bool("dry_run", False, "Print config, parameters, cost and memory, and exit.")
@@ -30,6 +32,7 @@ def main(_: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    restart_with_huge_pages()
     try:
         app.run(main, flags_parser=parse)
     except KeyboardInterrupt:  # before training began, such as in the seconds of importing

@@ -25,6 +25,7 @@ from benchmarks import (
     startup,
     train_step,
 )
+from jaxcolor.huge_pages import restart_with_huge_pages
 
 BENCHMARKS = {
     "train_step": train_step,
@@ -41,6 +42,7 @@ BENCHMARKS = {
 
 def main() -> int:
     """Runs what the command line names; returns the exit status."""
+    restart_with_huge_pages()  # for PyTorch as well
     chosen = options.parse(BENCHMARKS, about=__doc__)
     if chosen.benchmark == "report":
         report.write_report(pathlib.Path(chosen.out), quick=chosen.quick)

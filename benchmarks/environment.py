@@ -11,6 +11,7 @@ from typing import Any
 import jax
 
 ENVIRONMENT = (
+    "GLIBC_TUNABLES",
     "OMP_WAIT_POLICY",
     "OMP_NUM_THREADS",
     "XLA_FLAGS",

@@ -84,10 +84,10 @@ def _merge(parts, axis, outputs):
     near = jnp.stack(parts[:outputs], axis + 1)
     far = jnp.stack(parts[outputs:], axis + 1)
     edges = [(0, 0)] * near.ndim
-    near = jnp.pad(near, edges[:axis] + [(0, 1)] + edges[axis + 1 :])
+    near = jnp.pad(near, [*edges[:axis], (0, 1), *edges[axis + 1 :]])
     edges[axis], edges[axis + 1] = (1, 0), (0, 2 * outputs - tile)
     summed = near + jnp.pad(far, edges)
-    shape = summed.shape[:axis] + ((tiles + 1) * outputs,) + summed.shape[axis + 2 :]
+    shape = (*summed.shape[:axis], (tiles + 1) * outputs, *summed.shape[axis + 2 :])
     return summed.reshape(shape)
 
 
