@@ -4,15 +4,16 @@
 "gemm" states the same sums, forward and both gradients, as matrix products. The gradients of a
 strided or transposed convolution are dilated convolutions, which XLA:CPU runs at a few percent of
 the speed of a matrix product: there the whole training step is several times faster in "gemm".
-"winograd" is "gemm" with two to four times fewer multiplications where maps are large enough for
+"winograd" is "gemm" with two to five times fewer multiplications where maps are large enough for
 its transforms to pay: a strided convolution is a stride-1 correlation of the blocks of
-stride x stride pixels, and a transposed one a correlation that yields such blocks.
+stride x stride pixels, and a transposed one a correlation that yields such blocks. In float32 the
+two agree to a few millionths.
 
-What remains to be chosen is which operand to copy into the order of a plain matrix product. Large
-maps have small kernels and small maps large ones, so one rule decides for all layers: copy the
-smaller (`_kernel_outweighs`).
+What remains to be chosen in "gemm" is which operand to copy into the order of a plain matrix
+product. Large maps have small kernels and small maps large ones, so one rule decides for all
+layers: copy the smaller (`_kernel_outweighs`).
 
-bfloat16 operands pay on a CPU only where XLA has bfloat16 kernels for it; measure with
+bfloat16 operands pay on a CPU only where it has instructions for them; measure with
 `python -m benchmarks conv_lowering --dtype bfloat16`.
 """
 
@@ -52,15 +53,15 @@ def convolve(
       kernel: [kernel_height, kernel_width, in, out].
       stride: step between windows, the same on both axes.
       padding: rows and columns of zeros on every side.
-      compute_dtype: what the operands are rounded to; products are summed in float32, or in float64
-        if that is the compute_dtype.
+      compute_dtype: what the operands are rounded to, if that makes the product faster; products
+        are summed in float32, or in float64 if that is the compute_dtype.
       lowering: one of LOWERINGS; "auto" is "winograd" on a CPU and "native" elsewhere. "gemm" and
         "winograd" cover kernels that are whole multiples of the stride, the latter square ones on
         large maps; each leaves the others to the one before it.
 
     Returns:
-      [batch, (height + 2 padding - kernel_height) // stride + 1, the same of width, out] in
-      compute_dtype.
+      [batch, (height + 2 padding - kernel_height) // stride + 1, the same of width, out], in
+      compute_dtype by "native", as summed by the others.
 
     Raises:
       ValueError: `lowering` is unknown.
@@ -95,7 +96,7 @@ def transposed_convolve(
       lowering: as in `convolve`.
 
     Returns:
-      [batch, 2 height, 2 width, out] in compute_dtype.
+      [batch, 2 height, 2 width, out], in a dtype as from `convolve`.
 
     Raises:
       ValueError: `lowering` is unknown, or the kernel is not 4x4.
