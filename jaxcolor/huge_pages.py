@@ -9,16 +9,23 @@ import os
 import sys
 from pathlib import Path
 
+HUGE_PAGES = "glibc.malloc.hugetlb=1"
+# Keeps what a program returns: what it takes next costs nothing, but its memory never shrinks.
+KEPT_MEMORY = f"{HUGE_PAGES}:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=4294967296:"
+KEPT_MEMORY += "glibc.malloc.arena_max=1"
 _VARIABLE = "GLIBC_TUNABLES"
 _ON_REQUEST = "[madvise]"
 _SWITCH = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
-def restart_with_huge_pages() -> None:
+def restart_with_huge_pages(tunables: str = HUGE_PAGES) -> None:
     """Starts the program anew, in the same process, if that gets it huge pages.
 
     Call it before anything costly is imported. Does nothing off Linux, where the kernel gives huge
     pages to all or none, or where GLIBC_TUNABLES is set already (to "" to have none).
+
+    Args:
+      tunables: what GLIBC_TUNABLES becomes.
     """
     if sys.platform != "linux" or _VARIABLE in os.environ:
         return
@@ -27,5 +34,5 @@ def restart_with_huge_pages() -> None:
     except OSError:
         return
     if on_request:
-        os.environ[_VARIABLE] = "glibc.malloc.hugetlb=1"
+        os.environ[_VARIABLE] = tunables
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
