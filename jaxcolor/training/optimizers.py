@@ -71,8 +71,8 @@ def adam(
 def _scale_by_adam(*, b1: float, b2: float, epsilon: float) -> optax.GradientTransformation:
     """`optax.scale_by_adam`, its state too, in three passes over the parameters.
 
-    XLA:CPU makes one loop of each line below. Written as b1 m + (1 - b1) g, as in optax, it computes
-    mu again in the last loop, must copy the old one for that, and takes three times as long.
+    XLA:CPU makes one loop of each line below. Of b1 m + (1 - b1) g, as in optax, it would compute
+    mu again in the last loop, copy the old one for that, and take three times as long.
     """
     reference = optax.scale_by_adam(b1=b1, b2=b2, eps=epsilon)
 
