@@ -49,8 +49,6 @@ def main() -> int:
         return 0
     if chosen.benchmark == "all":
         return run_all(chosen.out, quick=chosen.quick)
-    # For PyTorch as well. Where contenders take turns, one must not pay for what another returned.
-    restart_with_huge_pages(KEPT_MEMORY if chosen.benchmark in TAKING_TURNS else HUGE_PAGES)
     # PyTorch and jax share a GPU here: neither may take all its memory at once.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     # Read when PyTorch is first imported. Threads that wait by spinning take the cores from the
@@ -83,4 +81,8 @@ def run_all(folder: str, *, quick: bool) -> int:
 
 
 if __name__ == "__main__":
+    if not {"all", "report"} & set(sys.argv[1:2]):
+        # Where contenders take turns, one must not pay for what another returned.
+        in_turns = bool(set(TAKING_TURNS) & set(sys.argv[1:2]))
+        restart_with_huge_pages(KEPT_MEMORY if in_turns else HUGE_PAGES)
     sys.exit(main())
