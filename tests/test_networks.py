@@ -149,8 +149,11 @@ def test_a_picture_too_small_for_the_discriminator_is_refused():
 
 
 def test_a_logit_sees_70_by_70_pixels():
-    """Gradient support of one logit in the middle of a net without norms."""
-    module = PatchGAN(base_width=2, norm="none")
+    """Gradient support of one logit in the middle of a net without norms.
+
+    In the native lowering: Winograd's sums leave the rounding of what cancels.
+    """
+    module = PatchGAN(base_width=2, norm="none", lowering="native")
     picture = jax.random.normal(jax.random.key(1), (1, 256, 256, 3))
     variables = initialise(module, picture, picture)
 
@@ -159,8 +162,7 @@ def test_a_logit_sees_70_by_70_pixels():
         return jax.grad(lambda y: module.apply(variables, x, y)[0, 15, 14, 0])(x)
 
     gradient = gradient_of_one(variables, picture)
-    size = np.abs(gradient[0]).sum(-1)
-    rows, columns = np.nonzero(size > 1e-4 * size.max())  # what is less is rounding
+    rows, columns = np.nonzero(np.abs(gradient[0]).sum(-1))
     assert (rows.max() - rows.min() + 1, columns.max() - columns.min() + 1) == (70, 70)
     assert len(rows) == 70 * 70
 

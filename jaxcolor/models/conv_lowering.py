@@ -61,7 +61,7 @@ def convolve(
 
     Returns:
       [batch, (height + 2 padding - kernel_height) // stride + 1, the same of width, out], in
-      compute_dtype by "native", as summed by the others.
+      compute_dtype, or not yet rounded to it where that saves a pass.
 
     Raises:
       ValueError: `lowering` is unknown.

@@ -59,7 +59,7 @@ def _combine(matrix, slices, axis):
     """The rows of `matrix` times the list `slices`, stacked along `axis`."""
     rows = []
     for weights in matrix:
-        terms = [x if w == 1 else w * x for w, x in zip(weights, slices, strict=True) if w]
+        terms = [x if w == 1 else float(w) * x for w, x in zip(weights, slices, strict=True) if w]
         rows.append(functools.reduce(jnp.add, terms))
     return jnp.stack(rows, axis)
 
