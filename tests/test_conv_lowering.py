@@ -13,6 +13,7 @@ from jax.sharding import AxisType, PartitionSpec
 
 from jaxcolor.models import conv_lowering
 from jaxcolor.models.conv_lowering import convolve, transposed_convolve
+from jaxcolor.models.products import has_bfloat16_instructions
 
 FAST = [name for name in conv_lowering.LOWERINGS if name not in ("auto", "native")]
 # Largest error allowed, as a fraction of the largest entry of the right answer. bfloat16 keeps 8
@@ -23,9 +24,12 @@ WINOGRAD_FACTOR = {"float32": 5, "bfloat16": 1, "float64": 20}
 
 
 @pytest.fixture(autouse=True, scope="module")
-def winograd_on_small_maps():
-    """Maps small enough for a test take the way of large ones."""
-    with mock.patch.object(conv_lowering, "_FEWEST_WINOGRAD_PIXELS", 1):
+def every_way_on_any_machine():
+    """Maps small enough for a test take the way of large ones; bfloat16 is multiplied as such."""
+    with (
+        mock.patch.object(conv_lowering, "_FEWEST_WINOGRAD_PIXELS", 1),
+        mock.patch.object(conv_lowering, "has_bfloat16_instructions", return_value=True),
+    ):
         yield
 
 
@@ -168,6 +172,33 @@ def test_bfloat16_products_are_summed_in_float32(lowering, name, side):
 
     gradients = (kernel_gradient(dtype) for dtype in (jnp.bfloat16, jnp.float32))
     assert_close(*gradients, "float32", "dkernel")
+
+
+@pytest.mark.parametrize("lowering", FAST)
+@pytest.mark.parametrize("able", [True, False])
+def test_operands_are_rounded_only_where_the_processor_gains_by_it(lowering, able):
+    x, kernel = random(0, 2, 12, 12, 3), random(1, 4, 4, 3, 16)
+    operation = functools.partial(convolve, x, kernel, stride=2, padding=1)
+    with mock.patch.object(conv_lowering, "has_bfloat16_instructions", return_value=able):
+        y = operation(compute_dtype=jnp.bfloat16, lowering=lowering)
+    right = operation(compute_dtype=jnp.float32, lowering="native")
+    error = np.abs(y - right).max() / np.abs(right).max()
+    assert (error > 1e-4) == able
+
+
+def test_instructions_are_read_as_linux_lists_them(tmp_path):
+    found = {}
+    for name, text in {
+        "with": "processor : 0\nflags\t\t: fpu avx512f avx512_bf16\n",
+        "without": "processor : 0\nflags\t\t: fpu avx2\n",
+        "arm": "Features : fp asimd bf16\n",
+        "unknown": "processor : 0\n",
+    }.items():
+        path = tmp_path / name
+        path.write_text(text)
+        found[name] = has_bfloat16_instructions(path)
+    found["missing"] = has_bfloat16_instructions(tmp_path / "none")
+    assert found == {"with": True, "without": False, "arm": True, "unknown": True, "missing": True}
 
 
 @pytest.mark.parametrize("lowering", FAST)

@@ -13,8 +13,8 @@ What remains to be chosen in "gemm" is which operand to copy into the order of a
 product. Large maps have small kernels and small maps large ones, so one rule decides for all
 layers: copy the smaller (`_kernel_outweighs`).
 
-bfloat16 operands pay on a CPU only where it has instructions for them; measure with
-`python -m benchmarks conv_lowering --dtype bfloat16`.
+bfloat16 operands pay on a CPU only where it has instructions for them: elsewhere these two keep the
+operands in float32. Measure with `python -m benchmarks conv_lowering --dtype bfloat16`.
 """
 
 import functools
@@ -25,7 +25,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcolor.models import winograd
-from jaxcolor.models.products import multiply, multiply_columns, sum_of_products
+from jaxcolor.models.products import (
+    has_bfloat16_instructions,
+    multiply,
+    multiply_columns,
+    sum_of_products,
+)
 
 LOWERINGS = ("auto", "native", "gemm", "winograd")
 
@@ -67,7 +72,7 @@ def convolve(
       ValueError: `lowering` is unknown.
     """
     rows, columns, _, outs = kernel.shape
-    resolved, dtype = _resolve(lowering), jnp.dtype(compute_dtype)
+    resolved, dtype = _resolve(lowering), _product_dtype(compute_dtype)
     whole = rows % stride == 0 and columns % stride == 0
     if resolved == "winograd" and whole and _winograd_pays(x, kernel, stride, padding):
         return _convolve_winograd(x, kernel, stride, padding, dtype)
@@ -103,7 +108,7 @@ def transposed_convolve(
     """
     if kernel.shape[:2] != (4, 4):
         raise ValueError(f"kernel is {kernel.shape[:2]}; transposed_convolve needs (4, 4)")
-    resolved, dtype = _resolve(lowering), jnp.dtype(compute_dtype)
+    resolved, dtype = _resolve(lowering), _product_dtype(compute_dtype)
     large = x.size // x.shape[3] >= _FEWEST_WINOGRAD_PIXELS
     if resolved == "winograd" and large and kernel.shape[3] >= _FEWEST_GEMM_OUTPUTS:
         return _transposed_winograd(x, kernel, dtype)
@@ -119,6 +124,13 @@ def _resolve(lowering):
     if lowering == "auto":
         return "winograd" if jax.default_backend() == "cpu" else "native"
     return lowering
+
+
+def _product_dtype(compute_dtype):
+    """What the operands of a matrix product are rounded to on a CPU."""
+    dtype = jnp.dtype(compute_dtype)
+    emulated = dtype == jnp.bfloat16 and not has_bfloat16_instructions()
+    return jnp.dtype(jnp.float32) if emulated else dtype
 
 
 def _convolve_native(x, kernel, stride, padding):
