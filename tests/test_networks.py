@@ -191,22 +191,6 @@ def test_one_picture_never_changes_another(norm):
     np.testing.assert_allclose(together, np.stack(alone), atol=2e-6)
 
 
-@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
-def test_groups_are_judged_as_in_a_call_each(norm):
-    options = {"norm": norm, "unbiased_running_variance": True}
-    module = PatchGAN(base_width=4, strided_layers=2, **options)
-    condition, real, fake = jax.random.normal(jax.random.key(1), (3, 2, 16, 16, 3))
-    variables = initialise(module, condition, real)
-    both = (jnp.concatenate([condition] * 2), jnp.concatenate([real, fake]))
-    together, updated = run(module, variables, *both, groups=2, mutable=["batch_stats"])
-    for number, picture in enumerate((real, fake)):
-        apart, updates = run(module, variables, condition, picture, mutable=["batch_stats"])
-        np.testing.assert_allclose(together[2 * number : 2 * number + 2], apart, atol=2e-6)
-        variables = variables | updates
-    for one, other in zip(jax.tree.leaves(updated), jax.tree.leaves(updates), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-5)
-
-
 def test_output_is_float32_in_range_and_parameters_stay_float32_in_bfloat16():
     module = UNet(image_size=32, base_width=4, compute_dtype="bfloat16")
     picture = 3 * jax.random.normal(jax.random.key(1), (2, 32, 32, 3))

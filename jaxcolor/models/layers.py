@@ -147,22 +147,9 @@ class Norm(nn.Module):
 
     @nn.compact
     def __call__(
-        self,
-        x: jax.Array,
-        *,
-        statistics: str = "batch",
-        axis_name: str | None = None,
-        groups: int = 1,
+        self, x: jax.Array, *, statistics: str = "batch", axis_name: str | None = None
     ) -> jax.Array:
-        """`x` [batch, height, width, channels], normalised, scaled and shifted by channel.
-
-        Args:
-          x: maps.
-          statistics: one of STATISTICS.
-          axis_name: device axis over which batch statistics are taken.
-          groups: equal parts of the batch, each with batch statistics of its own, as if they came
-            in as many calls.
-        """
+        """`x` [batch, height, width, channels], normalised, scaled and shifted by channel."""
         if statistics not in STATISTICS:
             raise ConfigError(f"norm statistics {statistics!r} is none of {STATISTICS}")
         channels = x.shape[-1]
@@ -172,11 +159,11 @@ class Norm(nn.Module):
         if self.kind == "instance":
             mean, variance = mean_and_variance(x, (1, 2), None)
         else:
-            mean, variance = self._batch_statistics(x, statistics, axis_name, groups)
+            mean, variance = self._batch_statistics(x, statistics, axis_name)
         inverse = lax.rsqrt(variance + self.epsilon) * scale
         return (x - mean) * inverse + bias
 
-    def _batch_statistics(self, x, statistics, axis_name, groups):
+    def _batch_statistics(self, x, statistics, axis_name):
         channels = x.shape[-1]
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         running_variance = self.variable("batch_stats", "variance", jnp.ones, (channels,))
@@ -185,14 +172,12 @@ class Norm(nn.Module):
         if statistics == "picture":
             return mean_and_variance(x, (1, 2), None)
         axis_name = None if self.is_initializing() else axis_name
-        grouped = x.reshape(groups, -1, *x.shape[1:])
-        mean, variance = mean_and_variance(grouped, (1, 2, 3), axis_name)
+        mean, variance = mean_and_variance(x, (0, 1, 2), axis_name)
         if not self.is_initializing() and self.is_mutable_collection("batch_stats"):
-            count = x.size // groups // channels * (lax.axis_size(axis_name) if axis_name else 1)
+            count = x.size // channels * (lax.axis_size(axis_name) if axis_name else 1)
             unbiased = self.unbiased_running_variance and count > 1
             kept = variance * (count / (count - 1)) if unbiased else variance
-            for average, values in ((running_mean, mean), (running_variance, kept)):
-                for value in values.reshape(groups, channels):
-                    average.value = self.momentum * average.value + (1 - self.momentum) * value
-        size = len(x) // groups
-        return tuple(jnp.repeat(value[:, 0], size, 0) for value in (mean, variance))
+            for average, value in ((running_mean, mean), (running_variance, kept)):
+                value = value.reshape(channels)
+                average.value = self.momentum * average.value + (1 - self.momentum) * value
+        return mean, variance

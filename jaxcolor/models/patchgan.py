@@ -89,7 +89,6 @@ class PatchGAN(nn.Module):
         *,
         statistics: str = "batch",
         axis_name: str | None = None,
-        groups: int = 1,
     ) -> jax.Array:
         """Logits [batch, height', width', 1], float32.
 
@@ -98,8 +97,6 @@ class PatchGAN(nn.Module):
           picture: [batch, height, width, channels] in [-1, 1], real or generated.
           statistics: which statistics batch norm uses: "batch", "picture" or "running".
           axis_name: device axis over which batch statistics are taken.
-          groups: equal parts of the batch that are judged as in as many calls, one after the
-            other: each with batch statistics of its own.
         """
         shared = {"compute_dtype": self.compute_dtype, "lowering": self.lowering}
         x = jnp.concatenate([condition, picture], axis=-1)
@@ -110,8 +107,7 @@ class PatchGAN(nn.Module):
             name = f"layer_{layer}"
             x = Convolution(width, stride=stride, use_bias=use_bias, **shared, name=name)(x)
             if layer > 0 and self.norm != "none":
-                options = {"statistics": statistics, "axis_name": axis_name, "groups": groups}
-                x = self._norm(f"norm_{layer}")(x, **options)
+                x = self._norm(f"norm_{layer}")(x, statistics=statistics, axis_name=axis_name)
             x = leaky_relu(x, self.leaky_slope)
         x = Convolution(1, stride=1, use_bias=True, **shared, name="logits")(x)
         return x.astype(jnp.promote_types(jnp.float32, x.dtype))

@@ -108,78 +108,75 @@ class _Judge(NamedTuple):
     axis_name: str | None
 
     @jax.named_scope("discriminator")
-    def __call__(self, params, batch_stats, *pictures):
-        """Logits of the pictures, one batch after the other, and new running statistics.
-
-        Real and fake in one call share the work on the kernels, and no batch statistics.
+    def __call__(self, params, batch_stats, picture):
+        """Logits and new running statistics. Real and fake are judged apart: together they would
+        share batch statistics.
         """
-        count = len(pictures)
-        condition = jnp.concatenate([self.condition] * count) if count > 1 else self.condition
-        picture = jnp.concatenate(pictures) if count > 1 else pictures[0]
-        options = {"axis_name": self.axis_name, "groups": count}
-        return self.apply(params, batch_stats, condition, picture, **options)
+        return self.apply(params, batch_stats, self.condition, picture, axis_name=self.axis_name)
 
 
 def _loss_and_cotangent(logits: jax.Array, *, real: bool) -> tuple[jax.Array, jax.Array]:
     return jax.value_and_grad(loss_functions.sigmoid_cross_entropy)(logits, real=real)
 
 
-def _update_discriminator(judge, state, gradients, stats, optimizer):
-    """The updated discriminator, and its gradient's norm as a metric."""
-    gradients = _average(gradients, judge.axis_name)
-    metrics = {"discriminator/gradient_norm": _norm(gradients)}
+def _judge_real(judge, state: NetworkState, target, weight: float):
+    """Parameter gradients, statistics and metrics of the discriminator on the true pictures."""
+    logits, pullback, stats = jax.vjp(
+        lambda params: judge(params, state.batch_stats, target), state.params, has_aux=True
+    )
+    loss, cotangent = _loss_and_cotangent(logits, real=True)
+    metrics = {
+        "discriminator/real": loss,
+        "discriminator/accuracy_real": jnp.mean(logits > 0),
+    }
+    return pullback(weight * cotangent)[0], stats, metrics
+
+
+def _finish_discriminator(judge, state, real, fake, optimizer, weight, metrics):
+    """The updated discriminator and all its metrics, from both halves of its gradient."""
+    (real_gradients, _, real_metrics), (fake_gradients, fake_logits, fake_loss, stats) = real, fake
+    gradients = _average(jax.tree.map(jnp.add, real_gradients, fake_gradients), judge.axis_name)
+    metrics |= real_metrics | {
+        "discriminator/fake": fake_loss,
+        "discriminator/loss": weight * (real_metrics["discriminator/real"] + fake_loss),
+        "discriminator/accuracy_fake": jnp.mean(fake_logits <= 0),
+        "discriminator/gradient_norm": _norm(gradients),
+    }
     return _apply_gradients(state, gradients, stats, optimizer), metrics
 
 
-def _discriminator_metrics(real_logits, fake_logits, real_loss, fake_loss, weight):
-    return {
-        "discriminator/real": real_loss,
-        "discriminator/accuracy_real": jnp.mean(real_logits > 0),
-        "discriminator/fake": fake_loss,
-        "discriminator/accuracy_fake": jnp.mean(fake_logits <= 0),
-        "discriminator/loss": weight * (real_loss + fake_loss),
-    }
-
-
 def _simultaneous(judge, state: NetworkState, target, fake, optimizer, losses):
-    """Updated discriminator, cotangent of the fake, metrics; one forward on the fake.
-
-    Real and fake are judged apart, since only the fake is asked for its own cotangent.
-    """
+    """Updated discriminator, cotangent of the fake, metrics; one forward on the fake."""
     weight = losses.discriminator
-    real_logits, pull_real, stats = jax.vjp(
-        lambda params: judge(params, state.batch_stats, target), state.params, has_aux=True
-    )
-    real_loss, as_true = _loss_and_cotangent(real_logits, real=True)
+    real = _judge_real(judge, state, target, weight)
     logits, pullback, stats = jax.vjp(
-        lambda params, picture: judge(params, stats, picture), state.params, fake, has_aux=True
+        lambda params, picture: judge(params, real[1], picture), state.params, fake, has_aux=True
     )
     fake_loss, as_fake = _loss_and_cotangent(logits, real=False)
     adversarial, as_real = _loss_and_cotangent(logits, real=True)
-    gradients = jax.tree.map(jnp.add, pull_real(weight * as_true)[0], pullback(weight * as_fake)[0])
-    metrics = _discriminator_metrics(real_logits, logits, real_loss, fake_loss, weight)
-    state, more = _update_discriminator(judge, state, gradients, stats, optimizer)
-    return state, pullback(as_real)[1], metrics | more | {"generator/adversarial": adversarial}
+    fake_half = (pullback(weight * as_fake)[0], logits, fake_loss, stats)
+    metrics = {"generator/adversarial": adversarial}
+    state, metrics = _finish_discriminator(
+        judge, state, real, fake_half, optimizer, weight, metrics
+    )
+    return state, pullback(as_real)[1], metrics
 
 
 def _sequential(judge, state: NetworkState, target, fake, optimizer, losses):
     """The same with the fake judged again, for the generator, by the updated discriminator."""
     weight = losses.discriminator
-    both, pullback, stats = jax.vjp(
-        lambda params: judge(params, state.batch_stats, target, fake), state.params, has_aux=True
+    real = _judge_real(judge, state, target, weight)
+    logits, pullback, stats = jax.vjp(
+        lambda params: judge(params, real[1], fake), state.params, has_aux=True
     )
-    real_logits, fake_logits = jnp.split(both, 2)
-    real_loss, as_true = _loss_and_cotangent(real_logits, real=True)
-    fake_loss, as_fake = _loss_and_cotangent(fake_logits, real=False)
-    gradients = pullback(weight * jnp.concatenate([as_true, as_fake]))[0]
-    metrics = _discriminator_metrics(real_logits, fake_logits, real_loss, fake_loss, weight)
-    state, more = _update_discriminator(judge, state, gradients, stats, optimizer)
+    fake_loss, as_fake = _loss_and_cotangent(logits, real=False)
+    fake_half = (pullback(weight * as_fake)[0], logits, fake_loss, stats)
+    state, metrics = _finish_discriminator(judge, state, real, fake_half, optimizer, weight, {})
     logits, pullback, _ = jax.vjp(
         lambda picture: judge(state.params, state.batch_stats, picture), fake, has_aux=True
     )
     adversarial, as_real = _loss_and_cotangent(logits, real=True)
-    metrics |= more | {"generator/adversarial": adversarial}
-    return state, pullback(as_real)[0], metrics
+    return state, pullback(as_real)[0], metrics | {"generator/adversarial": adversarial}
 
 
 @jax.named_scope("optimizer")
