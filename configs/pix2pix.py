@@ -20,11 +20,22 @@ def get_config() -> ConfigDict:
 
     config.data = ConfigDict(
         {
-            "path": "",  # holds train/ and val/
+            "path": "",
+            "source": "auto",  # side_by_side, two_folders, pictures, tfds or prepared
+            "condition": "auto",  # given, or made from the target: luma, lab_l or lines
             "target_side": "left",  # of the side-by-side files, as in the paper's Function 1
-            "mixed_sizes": "error",  # or "resize"
+            "target_folder": "B",  # of two folders
+            "condition_folder": "A",
+            "validation_fraction": 0.05,  # where no folder says which pictures validate
+            "tfds_directory": "",
+            "background": "white",  # under transparent pixels
+            "line_strength": (0.7, 1.4),  # of lines drawn from pictures: contrast, and
+            "line_thickness": (0.5, 0.9),  # pixels in a picture of 256
+            "drop_greyscale": False,
+            "max_bad_fraction": 0.01,  # of unreadable pictures, before the run stops
             "image_size": 256,
             "resize": "bicubic",
+            "fit": "stretch",  # to a square; or "crop"
         }
     )
     config.demo = ConfigDict({"train": 400, "validation": 32, "seed": 0})

@@ -15,6 +15,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from jaxcolor import description, experiment, runner
+from jaxcolor.data import checks
 from jaxcolor.errors import UserError
 from jaxcolor.training.loop import Interrupted
 
@@ -75,7 +76,7 @@ def train(
       workdir: where the results go.
       dry_run: print the resolved config, parameters, cost and memory, and do nothing else.
     """
-    with _errors_as_lines() as status:
+    with errors_as_lines() as status:
         _set_up_jax()
         resolved, changes = experiment.resolve(config, overridden)
         if changes:
@@ -87,6 +88,9 @@ def train(
             print(description.describe(built))
         else:
             device = jax.devices()[0].device_kind
+            splits = built.data.splits
+            found = checks.quick_check(splits.sources, splits.notes())
+            print("\n".join(found.lines()), flush=True)
             print(
                 f"{len(built.sources[0])} pictures to train on, {len(built.sources[1])} to "
                 f"validate on; {built.devices.device_count} x {device}; results in {workdir}",
@@ -108,7 +112,7 @@ def _set_up_jax() -> None:
 
 
 @contextlib.contextmanager
-def _errors_as_lines() -> Iterator[list[int]]:
+def errors_as_lines() -> Iterator[list[int]]:
     """Prints a user's error as one line; the list holds the exit status afterwards."""
     status = [0]
     try:

@@ -15,10 +15,11 @@ def describe(experiment: Experiment) -> str:
     Compiles the step: the numbers are XLA's own, for this machine's devices.
     """
     size = experiment.settings.data.image_size
-    picture = np.zeros((1, size, size, CHANNELS), np.float32)
+    condition = np.zeros((1, size, size, experiment.condition_channels), np.float32)
+    target = np.zeros((1, size, size, CHANNELS), np.float32)
     tables = [
-        _parameter_table(experiment.generator, picture),
-        _parameter_table(experiment.discriminator, picture, picture),
+        _parameter_table(experiment.generator, condition),
+        _parameter_table(experiment.discriminator, condition, target),
     ]
     compiled = compile_train_step(experiment)
     flops = compiled.cost_analysis()["flops"] / (

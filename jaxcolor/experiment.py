@@ -4,9 +4,7 @@ Every section of the config holds the keyword arguments of one constructor.
 """
 
 import functools
-import hashlib
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -14,11 +12,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxcolor import configuration, parallel
-from jaxcolor.data import demo, pipeline, sources, transforms
+from jaxcolor.data import pipeline
+from jaxcolor.dataset import DataSet, open_data
 from jaxcolor.errors import ConfigError
 from jaxcolor.models.patchgan import PatchGAN
 from jaxcolor.models.unet import UNet
-from jaxcolor.settings import DemoSettings, Settings, read_settings
+from jaxcolor.settings import Settings, read_settings
 from jaxcolor.training import loop, optimizers, steps
 from jaxcolor.training.state import GanState, Networks, Optimizers, create_state, from_linen
 
@@ -36,8 +35,7 @@ class Experiment(NamedTuple):
       discriminator: module.
       functions: the pure functions, see `Functions`.
       plan: how long to train.
-      sources: training and validation pictures.
-      transforms: of training and of validation pictures.
+      data: the pictures and their transforms.
     """
 
     config: dict[str, Any]
@@ -47,8 +45,17 @@ class Experiment(NamedTuple):
     discriminator: PatchGAN
     functions: "Functions"
     plan: loop.Plan
-    sources: tuple[Any, Any]
-    transforms: tuple[Any, Any]
+    data: DataSet
+
+    @property
+    def sources(self) -> tuple[Any, Any]:
+        """Training and validation pictures."""
+        return self.data.splits.sources["train"], self.data.splits.sources["val"]
+
+    @property
+    def condition_channels(self) -> int:
+        """Channels of a condition."""
+        return self.data.condition_channels
 
 
 class Functions(NamedTuple):
@@ -111,13 +118,13 @@ def build(values: dict[str, Any]) -> Experiment:
     devices = parallel.DataParallel(**settings.parallel._asdict())
     devices.check_batch_size(settings.train.batch_size, "train.batch_size")
     generator, discriminator = _build_networks(values, settings)
-    pair_transforms = _build_transforms(values, settings)
-    training, validation = _open_sources(values, settings)
-    names = hashlib.sha256("\n".join(training.names).encode("utf-8", "replace")).hexdigest()
-    values["derived"] = {"training_pictures": len(training), "training_names": names[:16]}
+    data = open_data(values, settings)
+    training = data.splits.sources["train"]
+    pipeline.check_batch_size(training, settings.train.batch_size)
+    values["derived"] = data.derived()
     plan = loop.Plan(
         epochs=settings.train.epochs,
-        steps_per_epoch=pipeline.steps_per_epoch(training, settings.train.batch_size),
+        pictures=len(training),
         batch_size=settings.train.batch_size,
         log_every=settings.train.log_every,
         checkpoint_every_epochs=settings.checkpoint.every_epochs,
@@ -129,10 +136,9 @@ def build(values: dict[str, Any]) -> Experiment:
         devices=devices,
         generator=generator,
         discriminator=discriminator,
-        functions=_bind_functions(values, settings, generator, discriminator, plan),
+        functions=_bind_functions(values, settings, (generator, discriminator), plan, data),
         plan=plan,
-        sources=(training, validation),
-        transforms=pair_transforms,
+        data=data,
     )
 
 
@@ -156,27 +162,8 @@ def _build_networks(values: dict, settings: Settings) -> tuple[UNet, PatchGAN]:
     return generator, discriminator
 
 
-def _build_transforms(values: dict, settings: Settings):
-    picture = {"image_size": settings.data.image_size, "resize": settings.data.resize}
-    augment = configuration.arguments(
-        "augment", values["augment"], transforms.TrainingTransform, supplied=picture
-    )
-    training = transforms.TrainingTransform(**picture, **augment)
-    return training, transforms.ValidationTransform(**picture)
-
-
-def _open_sources(values: dict, settings: Settings):
-    """Training and validation source, of the user's pictures or of the demo set."""
-    data = settings.data
-    path = Path(data.path).expanduser()
-    if not data.path:
-        chosen = DemoSettings(**configuration.arguments("demo", values["demo"], DemoSettings))
-        path = demo.demo_directory(size=data.image_size, **chosen._asdict())
-    return sources.open_pairs(path, target_side=data.target_side, mixed_sizes=data.mixed_sizes)
-
-
-def _bind_functions(values, settings, generator, discriminator, plan) -> Functions:
-    networks = Networks(from_linen(generator), from_linen(discriminator))
+def _bind_functions(values, settings, modules, plan, data) -> Functions:
+    networks = Networks(*map(from_linen, modules))
     pairs = {
         name: optimizers.adam(
             **configuration.arguments(
@@ -188,7 +175,7 @@ def _bind_functions(values, settings, generator, discriminator, plan) -> Functio
     }
     both = Optimizers(*(optimizer for optimizer, _ in pairs.values()))
     losses = configuration.arguments("losses", values["losses"], steps.LossWeights)
-    shape = (1, settings.data.image_size, settings.data.image_size, CHANNELS)
+    size = settings.data.image_size
     inference = {
         "networks": networks,
         "statistics": settings.evaluation.statistics,
@@ -199,8 +186,8 @@ def _bind_functions(values, settings, generator, discriminator, plan) -> Functio
             create_state,
             networks=networks,
             optimizers=both,
-            condition_shape=shape,
-            target_shape=shape,
+            condition_shape=(1, size, size, data.condition_channels),
+            target_shape=(1, size, size, CHANNELS),
         ),
         train_step=functools.partial(
             steps.train_step,
@@ -234,8 +221,9 @@ def compile_evaluation(experiment: Experiment) -> tuple[Callable, Callable, Call
     state, batch, rng = _describe_inputs(experiment, evaluation_batch_size(experiment))
     mask = jax.ShapeDtypeStruct(batch["target"].shape[:1], np.float32, sharding=devices.sharded)
     evaluation_step = devices.wrap(functions.evaluation_step)
-    picture = batch["condition"]
-    one = jax.ShapeDtypeStruct((1, *picture.shape[1:]), np.uint8, sharding=devices.replicated)
+    one = jax.ShapeDtypeStruct(
+        (1, *batch["condition"].shape[1:]), np.uint8, sharding=devices.replicated
+    )
     return (
         evaluation_step.lower(state, {**batch, "mask": mask}, rng).compile(),
         jax.jit(functions.predict).lower(state, one, rng).compile(),
@@ -258,11 +246,14 @@ def describe_state(experiment: Experiment) -> GanState:
 def _describe_inputs(experiment: Experiment, batch_size: int):
     """Shapes, types and placement of a state, a batch and a root key."""
     size = experiment.settings.data.image_size
-    picture = jax.ShapeDtypeStruct(
-        (batch_size, size, size, CHANNELS), np.uint8, sharding=experiment.devices.sharded
-    )
+    batch = {
+        name: jax.ShapeDtypeStruct(
+            (batch_size, size, size, channels), np.uint8, sharding=experiment.devices.sharded
+        )
+        for name, channels in (("condition", experiment.condition_channels), ("target", CHANNELS))
+    }
     rng = _replicated(experiment, jax.eval_shape(jax.random.key, 0))
-    return describe_state(experiment), {"condition": picture, "target": picture}, rng
+    return describe_state(experiment), batch, rng
 
 
 def _replicated(experiment: Experiment, tree):

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from tqdm import tqdm
 
 from jaxcolor.data import pipeline
+from jaxcolor.data.bad_records import BadRecords, read_or_replace
 from jaxcolor.errors import WorkdirError
 from jaxcolor.experiment import (
     Experiment,
@@ -15,6 +17,7 @@ from jaxcolor.experiment import (
     compile_train_step,
     evaluation_batch_size,
 )
+from jaxcolor.loader_advice import Advice
 from jaxcolor.starting_point import initial_state
 from jaxcolor.training import loop
 from jaxcolor.training.checkpoints import Checkpoints
@@ -64,6 +67,11 @@ def make_parts(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) 
       workdir: where the reports go; made.
       checkpoints: of the workdir.
     """
+    data, (training, validation) = experiment.data, experiment.sources
+    bad = [
+        BadRecords(source, experiment.settings.data.max_bad_fraction, tqdm.write)
+        for source in (training, validation)
+    ]
     print("compiling ...", flush=True)
     started = time.perf_counter()
     train_step = compile_train_step(experiment)
@@ -77,11 +85,14 @@ def make_parts(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) 
         evaluation_step=evaluation_step,
         predict=predict,
         is_finite=is_finite,
-        open_batches=functools.partial(_open_batches, experiment),
+        open_batches=functools.partial(_open_batches, experiment, bad[0]),
+        count_bad=lambda: sum(records.take_count() for records in bad),
+        advise=Advice(training, data.training, prepared=data.splits.kind == "prepared"),
         validation_batches=pipeline.validation_batches(
-            experiment.sources[1],
-            experiment.transforms[1],
+            validation,
+            data.validation,
             batch_size=evaluation_batch_size(experiment),
+            on_bad=bad[1].note,
         ),
         samples=_samples(experiment),
         checkpoints=checkpoints,
@@ -90,20 +101,22 @@ def make_parts(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) 
     )
 
 
-def _open_batches(experiment: Experiment, step: int):
+def _open_batches(experiment: Experiment, bad: BadRecords, step: int):
     return pipeline.training_batches(
         experiment.sources[0],
-        experiment.transforms[0],
+        experiment.data.training,
         batch_size=experiment.settings.train.batch_size,
         seed=experiment.config["seed"],
         start_step=step,
+        on_bad=bad.note,
         **experiment.settings.loader._asdict(),
     )
 
 
 def _samples(experiment: Experiment) -> dict[str, np.ndarray]:
     """The first validation pairs, as the network sees them."""
-    source, transform = experiment.sources[1], experiment.transforms[1]
+    source = experiment.sources[1]
     count = min(experiment.settings.evaluation.samples, len(source))
-    pairs = [transform(source[index]) for index in range(count)]
+    records = [read_or_replace(source, index)[0] for index in range(count)]
+    pairs = [experiment.data.validation(record) for record in records]
     return {name: np.stack([pair[name] for pair in pairs]) for name in ("condition", "target")}

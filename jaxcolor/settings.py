@@ -4,6 +4,7 @@ import typing
 from typing import Any, NamedTuple
 
 from jaxcolor import configuration
+from jaxcolor.data.conditions import LINE_STRENGTH, LINE_THICKNESS
 from jaxcolor.errors import ConfigError
 from jaxcolor.models.conv_lowering import LOWERINGS
 from jaxcolor.training import steps
@@ -12,13 +13,43 @@ COMPUTE_DTYPES = ("float32", "bfloat16")
 
 
 class DataSettings(NamedTuple):
-    """Section `data`: which pictures, and their size for the networks in pixels."""
+    """Section `data`: which pictures, how they make pairs, and their size for the networks.
+
+    Attributes:
+      path: a directory, or the name of a TFDS data set; "" for the demo set.
+      source: what is there; see `layouts.open_splits`, like all up to `tfds_directory`.
+      condition: given, or what to make of the target.
+      target_side: the half of side-by-side pictures that is the target.
+      target_folder: of two folders.
+      condition_folder: of two folders.
+      background: under transparent pixels.
+      validation_fraction: where no folder says which pictures validate.
+      tfds_directory: where TFDS keeps its data sets.
+      line_strength: range of the contrast of lines drawn from pictures, see `conditions`.
+      line_thickness: range of their width in pixels of a picture of 256.
+      drop_greyscale: whether pictures without colour are left out.
+      max_bad_fraction: share of the pictures that may be unreadable before the run stops.
+      image_size: side in pixels of what the networks see.
+      resize: a key of `transforms.METHODS`.
+      fit: "stretch" makes pictures square, "crop" takes square parts of them.
+    """
 
     path: str
+    source: str = "auto"
+    condition: str = "auto"
     target_side: str = "left"
-    mixed_sizes: str = "error"
+    target_folder: str = "B"
+    condition_folder: str = "A"
+    background: str = "white"
+    validation_fraction: float = 0.05
+    tfds_directory: str = ""
+    line_strength: tuple[float, ...] = LINE_STRENGTH
+    line_thickness: tuple[float, ...] = LINE_THICKNESS
+    drop_greyscale: bool = False
+    max_bad_fraction: float = 0.01
     image_size: int = 256
     resize: str = "bicubic"
+    fit: str = "stretch"
 
 
 class DemoSettings(NamedTuple):

@@ -13,6 +13,9 @@ from jaxcolor.training.state import GanState
 FREE_ON_RESUME = (
     "init_from",
     "data.path",
+    "data.source",
+    "data.tfds_directory",
+    "data.max_bad_fraction",
     "loader.",
     "checkpoint.",
     "evaluation.",

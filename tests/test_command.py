@@ -236,6 +236,47 @@ def test_a_picture_that_breaks_off_is_named_and_nothing_is_lost(start, pictures,
     assert "epoch 4/4" in output
 
 
+def test_few_broken_pictures_are_replaced_named_once_and_counted(start, pictures, tmp_path):
+    broken = tmp_path / "pictures"
+    shutil.copytree(pictures, broken)
+    for split in ("train", "val"):
+        path = sorted((broken / split).iterdir())[1]
+        path.write_bytes(path.read_bytes()[:200])
+    options = {"data__path": broken, "data__max_bad_fraction": 0.2}
+    output, errors = finish(start(tmp_path / "run", **options))
+    lines = [line for line in output.splitlines() if line.startswith("left out: ")]
+    assert len(lines) == 2
+    assert {re.search(r"pictures/(train|val)/", line)[1] for line in lines} == {"train", "val"}
+    with (tmp_path / "run" / "timing.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["replaced_pictures"] for row in rows] == ["2", "2"]
+    assert "| 2 unreadable pictures replaced" in output
+    assert "PROBLEM in train: 1 " not in errors
+
+
+def test_pictures_of_any_size_with_conditions_made_from_them(start, tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        size = rng.integers(20, 90, 2)
+        pixels = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+        path = tmp_path / "pictures" / ("sub folder" if number % 2 else "") / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    options = {"data__condition": "luma", "data__fit": "crop", "data__validation_fraction": 0.3}
+    output, _ = finish(start(tmp_path / "run", data__path=tmp_path / "pictures", **options))
+    assert "epoch 2/2" in output
+    sample = np.asarray(Image.open(tmp_path / "run" / "samples" / "epoch_0002.png"))
+    assert sample.std() > 10
+
+
+def test_the_last_batch_of_an_epoch_is_not_lost(start, tmp_path):
+    """24 pictures in batches of 5: 4, 5, 5, 5 and 5 steps an epoch make five passes exactly."""
+    options = {"train__batch_size": 5, "train__epochs": 5}
+    finish(start(tmp_path / "run", **options))
+    with (tmp_path / "run" / "timing.csv").open() as file:
+        assert [row["steps"] for row in csv.DictReader(file)] == ["4", "5", "5", "5", "5"]
+
+
 def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(start, tmp_path):
     """On a file system of 6 MB; skipped where none can be mounted."""
     disk = tmp_path / "disk"
@@ -278,19 +319,14 @@ def empty_train(directory):
     return directory
 
 
-def without_val(directory):
+def without_train(directory):
     write_pair(directory, "a.png")
-    shutil.rmtree(directory / "val")
+    shutil.rmtree(directory / "train")
     return directory
 
 
 def odd_width(directory):
     return write_pair(directory, "a.png", (63, 32))
-
-
-def of_two_sizes(directory):
-    write_pair(directory, "a.png")
-    return write_pair(directory, "b.png", (128, 64))
 
 
 def no_picture(directory):
@@ -304,9 +340,8 @@ def no_picture(directory):
     [
         (lambda directory: directory / "missing", "missing"),
         (empty_train, "train"),
-        (without_val, "val"),
+        (without_train, "val but none named train"),
         (odd_width, "63"),
-        (of_two_sizes, "mixed_sizes"),
         (no_picture, "text.png"),
     ],
 )
@@ -327,8 +362,11 @@ def test_pictures_that_cannot_be_used_are_one_line(start, tmp_path, make, messag
         ({"train__epochs": "three"}, "three"),
         ({"data__image_size": 100}, "image_size 100 must be a power of two"),
         ({"data__image_size": 8}, "image_size 8"),
-        ({"data__target_side": "top"}, "target_side"),
+        ({"data__target_side": "middle"}, "target_side"),
         ({"augment__load_size": 16}, "load_size 16"),
+        ({"data__source": "folder"}, "data.source 'folder' must be one of"),
+        ({"data__fit": "squash"}, "data.fit 'squash' must be one of"),
+        ({"data__line_strength": "(1,)"}, "data.line_strength"),
         ({"losses__l1": "nan"}, "losses.l1 must be finite"),
         ({"seed": -1}, "seed -1"),
         ({"seed": 2**70}, "seed"),

@@ -22,6 +22,10 @@ LAYERS = {
     4: [
         "configuration",
         "settings",
+        "dataset",
+        "loader_advice",
+        "data_commands",
+        "__main__",
         "workdir",
         "experiment",
         "starting_point",
@@ -84,7 +88,7 @@ def test_every_config_builds_with_the_demo_set(config, tmp_path, monkeypatch):
     values["train"]["batch_size"] = 8
     built = experiment.build(values)
     assert len(built.sources[0]) == 8
-    assert built.plan.steps_per_epoch == 1
+    assert built.plan.epoch_end(1) == 1
 
 
 def test_demo_settings_give_way_to_the_command_line_and_to_real_pictures():

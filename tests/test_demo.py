@@ -9,7 +9,7 @@ from PIL import Image
 
 from jaxcolor.data import demo
 from jaxcolor.data.demo import demo_directory, write_demo_set
-from jaxcolor.data.sources import open_pairs
+from jaxcolor.data.layouts import open_splits
 from jaxcolor.errors import ConfigError, DataError
 
 
@@ -49,6 +49,12 @@ def test_a_longer_set_begins_with_the_shorter_one(small_set, tmp_path):
 def test_no_validation_scene_is_a_training_scene(small_set):
     hashes = file_hashes(small_set)
     assert len(set(hashes.values())) == len(hashes) == 32
+
+
+def open_pairs(directory):
+    """Training and validation pairs."""
+    opened = open_splits(directory).sources
+    return opened["train"], opened["val"]
 
 
 def test_colours_are_far_from_the_drawing(small_set):

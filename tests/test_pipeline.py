@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from jaxcolor.data.demo import write_demo_set
-from jaxcolor.data.pipeline import steps_per_epoch, training_batches, validation_batches
-from jaxcolor.data.sources import SideBySideSource
+from jaxcolor.data.layouts import open_splits
+from jaxcolor.data.pipeline import training_batches, validation_batches
 from jaxcolor.data.transforms import TrainingTransform, ValidationTransform
 from jaxcolor.errors import ConfigError, DataError
 
@@ -20,11 +20,14 @@ TRANSFORM = TrainingTransform(
 )
 
 
+ALL = -1
+
+
 class NumberedSource:
     """Pairs whose every pixel is the number of the pair."""
 
     def __init__(self, length, broken=None):
-        self._length, self._broken = length, broken
+        self._length, self._broken, self.read = length, broken, None
 
     @property
     def names(self):
@@ -34,7 +37,9 @@ class NumberedSource:
         return self._length
 
     def __getitem__(self, index):
-        if index == self._broken:
+        if self.read is not None:
+            self.read.append(index)
+        if self._broken in (index, ALL):
             raise DataError(f"cannot read the picture number-{index}.png (broken): remove it")
         picture = np.full((8, 8, 3), index, np.uint8)
         return {"condition": picture, "target": picture}
@@ -72,8 +77,8 @@ def assert_same(first, second):
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
     directory = tmp_path_factory.mktemp("demo")
-    write_demo_set(directory, train=7, validation=0, size=32)
-    return SideBySideSource(directory / "train")
+    write_demo_set(directory, train=7, validation=1, size=32)
+    return open_splits(directory).sources["train"]
 
 
 @pytest.fixture(scope="module")
@@ -117,23 +122,32 @@ def test_the_processes_share_the_batch_of_one(process_count):
         for index in range(process_count)
     ]
     for step, batch in enumerate(whole):
-        assert sorted(batch) == sorted(n for share in shares for n in share[step])
+        # In the order of the processes too: what belongs to a place in the batch stays the same.
+        assert batch == [n for share in shares for n in share[step]]
         assert all(len(share[step]) == 4 // process_count for share in shares)
 
 
-def test_an_epoch_holds_every_pair_at_most_once_and_reshuffles():
-    taken = numbers(batches(NumberedSource(7), 30))
-    epochs = [tuple(itertools.chain(*taken[e : e + 3])) for e in range(0, 30, 3)]
-    for epoch in epochs:
-        assert len(set(epoch)) == 6
-    assert len(set(epochs)) == 10
-    # What is left out differs between epochs, so that no pair is lost for good.
-    assert len({(set(range(7)) - set(epoch)).pop() for epoch in epochs}) > 2
+def test_a_run_goes_on_with_another_number_of_processes():
+    whole = numbers(batches(NumberedSource(11), 6, batch_size=4))
+    options = {"batch_size": 4, "process_count": 2, "start_step": 3}
+    shares = [numbers(batches(NumberedSource(11), 3, process_index=i, **options)) for i in range(2)]
+    assert [a + b for a, b in zip(*shares, strict=True)] == whole[3:]
 
 
-def test_an_epoch_without_remainder_holds_every_pair():
-    taken = numbers(batches(NumberedSource(6), 6))
-    assert sorted(itertools.chain(*taken[:3])) == sorted(itertools.chain(*taken[3:])) == [*range(6)]
+def test_each_process_reads_only_its_part():
+    source = NumberedSource(8)
+    source.read = []
+    batches(source, 4, batch_size=4, process_index=1, process_count=2)
+    assert len(source.read) == 4 * 2
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 7])
+def test_every_pass_holds_every_pair_once_in_an_order_of_its_own(batch_size):
+    taken = numbers(batches(NumberedSource(7), -(-70 // batch_size), batch_size=batch_size))
+    stream = [*itertools.chain(*taken)][:70]
+    passes = [tuple(stream[start : start + 7]) for start in range(0, 70, 7)]
+    assert all(sorted(one) == [*range(7)] for one in passes)
+    assert len(set(passes)) == 10
 
 
 def test_seeds_differ_in_order_and_draws():
@@ -165,10 +179,6 @@ def test_draws_belong_to_the_seed_the_epoch_and_the_pair():
     assert len(set(values)) == 18
 
 
-def test_steps_per_epoch_counts_whole_batches():
-    assert [steps_per_epoch(NumberedSource(7), size) for size in (1, 2, 3, 7)] == [7, 3, 2, 1]
-
-
 def test_too_few_pairs_for_a_batch_is_an_error():
     with pytest.raises(DataError, match="3 pairs are fewer than one batch") as caught:
         batches(NumberedSource(3), 1, batch_size=4)
@@ -191,11 +201,29 @@ def test_numbers_out_of_range_are_named(wrong, message):
         batches(NumberedSource(8), 1, **wrong)
 
 
-@pytest.mark.parametrize("options", [{"num_threads": 0}, {"num_threads": 4}, {"num_workers": 1}])
-def test_a_broken_picture_is_raised_by_next_as_it_is(options):
-    with pytest.raises(DataError, match=r"^cannot read the picture number-3.png") as caught:
-        batches(NumberedSource(6, broken=3), 3, **options)
+OPTIONS = [{"num_threads": 0}, {"num_threads": 4}, {"num_workers": 1}]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_a_broken_record_is_replaced_and_told(options):
+    told = []
+    taken = numbers(batches(NumberedSource(6, broken=3), 6, on_bad=told.append, **options))
+    sound = numbers(batches(NumberedSource(6), 6))
+    assert taken == [[4 if n == 3 else n for n in batch] for batch in sound]
+    assert told == [[3], [3]]  # once a pass
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_what_goes_wrong_is_raised_by_next_as_it_is(options):
+    with pytest.raises(DataError, match=r"^cannot read the picture number-\d.png") as caught:
+        batches(NumberedSource(6, broken=ALL), 3, **options)
     assert "\n" not in str(caught.value)
+
+    def refuse(bad):
+        raise DataError(f"too many: {bad}")
+
+    with pytest.raises(DataError, match=r"too many: \[3\]"):
+        batches(NumberedSource(6, broken=3), 3, on_bad=refuse, **options)
 
 
 def grain_threads():
@@ -246,20 +274,29 @@ def test_validation_transforms_and_reads_ahead_without_a_change(pictures):
     np.testing.assert_array_equal(plain[1]["target"][2], transform(pictures[6])["target"])
 
 
+def test_a_broken_record_does_not_count_in_validation():
+    told = []
+    pairs = validation_batches(NumberedSource(7, broken=3), keep, batch_size=3, on_bad=told.append)
+    taken = list(pairs)
+    assert numbers(taken) == [[0, 1, 2], [4, 4, 5], [6, 6, 6]]
+    assert [batch["mask"].tolist() for batch in taken] == [[1, 1, 1], [0, 1, 1], [1, 0, 0]]
+    assert told == [[3]]
+
+
 def test_validation_raises_what_went_wrong():
-    with pytest.raises(DataError, match=r"number-3\.png"):
-        list(validation_batches(NumberedSource(6, broken=3), keep, batch_size=2))
+    with pytest.raises(DataError, match=r"number-0\.png"):
+        list(validation_batches(NumberedSource(6, broken=ALL), keep, batch_size=2))
     with pytest.raises(ConfigError, match=r"evaluation\.batch_size 0"):
         validation_batches(NumberedSource(6), keep, batch_size=0)
 
 
 def test_the_interpreter_ends_quietly_with_batches_read_ahead(pictures, tmp_path):
-    write_demo_set(tmp_path, train=4, validation=0, size=32)
+    write_demo_set(tmp_path, train=4, validation=1, size=32)
     program = f"""
 from jaxcolor.data.pipeline import training_batches
-from jaxcolor.data.sources import SideBySideSource
+from jaxcolor.data.layouts import open_splits
 from jaxcolor.data.transforms import TrainingTransform
-source = SideBySideSource({str(tmp_path / "train")!r})
+source = open_splits({str(tmp_path)!r}).sources["train"]
 batches = training_batches(source, TrainingTransform(), batch_size=2, seed=0, prefetch=1)
 print(next(batches)["target"].shape)
 """

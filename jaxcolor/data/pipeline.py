@@ -1,31 +1,16 @@
 """Batches: a source and a transform, read ahead by threads or processes with grain.
 
 The batch of a step is a function of the seed and the step alone: not of the threads, the worker
-processes, the number of hosts or the step at which a run was resumed.
+processes, the number of hosts or the step at which a run was resumed. The records come in passes,
+every one once a pass; batches are cut from the passes laid end to end.
 """
 
 import grain
 import numpy as np
 from absl import flags
 
+from jaxcolor.data.bad_records import BAD, read_or_replace
 from jaxcolor.errors import ConfigError, DataError
-
-
-def steps_per_epoch(source, batch_size):
-    """Number of whole batches in one pass over the source.
-
-    Raises:
-      ConfigError: the batch size is less than 1.
-      DataError: the source has fewer pairs than one batch.
-    """
-    _check_minimum("train.batch_size", batch_size, 1)
-    steps = len(source) // batch_size
-    if steps == 0:
-        raise DataError(
-            f"{len(source)} pairs are fewer than one batch: train.batch_size {batch_size} must be "
-            f"at most {len(source)}"
-        )
-    return steps
 
 
 def training_batches(
@@ -40,18 +25,19 @@ def training_batches(
     num_workers=0,
     process_index=0,
     process_count=1,
+    on_bad=None,
 ):
     """Endless iterator of this process's share of the batches, from step `start_step` on.
 
-    A batch is {"condition", "target"}: uint8 [batch_size / process_count, size, size, 3], size
-    being the transform's. An epoch takes every pair at most once, in an order of its own, and
-    leaves out the last, incomplete batch. Call `close()` on the iterator when done with it.
-    What goes wrong while reading ahead, such as a DataError, is raised by `next`.
+    A batch is {"condition", "target"}: uint8 [batch_size / process_count, size, size, channels],
+    size being the transform's. A record that cannot be read is replaced by the next one that can.
+    Call `close()` on the iterator when done with it. What goes wrong while reading ahead is raised
+    by `next`.
 
     Args:
       source: see `sources`.
-      transform: called with a pair and a NumPy generator, which is a function of the seed, the
-        epoch and the pair.
+      transform: called with a record and a NumPy generator, which is a function of the seed, the
+        pass and the record.
       batch_size: number of pairs in a batch, over all processes.
       seed: integer; decides the orders and the draws of the transform.
       start_step: number of steps taken before, 0 for a new run.
@@ -62,12 +48,14 @@ def training_batches(
         start, so they pay only where threads cannot keep up.
       process_index: number of this process among those that train together.
       process_count: number of the processes that train together.
+      on_bad: called with a list of the records of a batch that could not be read, if there are
+        any, before `next` returns it; what it raises is raised by `next`.
 
     Raises:
       ConfigError: a number is out of range.
       DataError: the source has fewer pairs than one batch.
     """
-    steps = steps_per_epoch(source, batch_size)
+    check_batch_size(source, batch_size)
     _check_minimum("loader.num_threads", num_threads, 0)
     _check_minimum("loader.num_workers", num_workers, 0)
     _check_minimum("start_step", start_step, 0)
@@ -76,20 +64,22 @@ def training_batches(
         raise ConfigError(
             f"train.batch_size {batch_size} must be divisible by {process_count} processes"
         )
-    # grain counts an epoch's seed up from the first: with the plain seed, epoch 1 of seed 0 would
-    # have the order of epoch 0 of seed 1.
+    # grain counts a pass's seed up from the first: with the plain seed, pass 1 of seed 0 would
+    # have the order of pass 0 of seed 1.
     order_seed, draw_seed = map(int, np.random.SeedSequence(seed).generate_state(2))
+    share = batch_size // process_count
     batches = (
-        grain.MapDataset.source(source)
-        # Before the shuffle: draws then belong to a pair and an epoch, not to a place in it.
-        .random_map(transform, seed=draw_seed)
+        grain.MapDataset.range(len(source))
+        # Before the shuffle: draws then belong to a record and a pass, not to a place in it.
+        .random_map(_add_draw, seed=draw_seed)
         .shuffle(seed=order_seed)
-        # Every process takes each process_count-th pair, so that together they hold the batch.
-        .slice(slice(process_index, steps * batch_size, process_count))
-        .batch(batch_size // process_count, drop_remainder=True)
-        # The epochs go on counting: each has its own order and its own draws.
-        .repeat(reseed_each_epoch=True)
+        # The passes go on counting: each has its own order and its own draws. There is no end to
+        # them, but grain divides the number of records as a float.
+        .repeat(2**50 // len(source), reseed_each_epoch=True)
+        .batch(batch_size)
         .slice(slice(start_step, None))
+        # Neighbours stay together: the global batch is the same for any number of processes.
+        .map(_BatchMaker(source, transform, slice(process_index * share, None), share))
     )
     ahead = batches.to_iter_dataset(_read_options(num_threads, prefetch))
     if num_workers:
@@ -100,16 +90,38 @@ def training_batches(
             num_workers=num_workers, per_worker_buffer_size=max(1, prefetch)
         )
         ahead = ahead.mp_prefetch(options)
-    return _until_closed(iter(ahead))
+    return _until_closed(iter(ahead), on_bad)
+
+
+def _add_draw(index, rng):
+    return index, rng.integers(2**63)
+
+
+class _BatchMaker:
+    """Reads and transforms the records of one batch, one after the other."""
+
+    def __init__(self, source, transform, rows, share):
+        self._source, self._transform = source, transform
+        self._rows, self._share = rows, share
+
+    def __call__(self, numbered):
+        indices, draws = (column[self._rows][: self._share] for column in numbered)
+        pairs, bad = [], []
+        for index, draw in zip(indices, draws, strict=True):
+            record, was_bad = read_or_replace(self._source, int(index))
+            pairs.append(self._transform(record, np.random.default_rng(int(draw))))
+            if was_bad:
+                bad.append(int(index))
+        return _stack(pairs) | {BAD: np.array(bad, np.int64)}
 
 
 class ValidationBatches:
     """All pairs of a source in its order, in batches of one size; can be gone through again."""
 
-    def __init__(self, source, transform, *, batch_size, num_threads, prefetch):
+    def __init__(self, source, transform, *, batch_size, num_threads, prefetch, on_bad):
         """See `validation_batches`."""
         self._source, self._transform, self._batch_size = source, transform, batch_size
-        self._options = _read_options(num_threads, prefetch)
+        self._options, self._on_bad = _read_options(num_threads, prefetch), on_bad
 
     def __len__(self):
         """Number of batches."""
@@ -118,30 +130,37 @@ class ValidationBatches:
     def __iter__(self):
         """Iterator of the batches; its threads end with it."""
         numbers = grain.MapDataset.range(len(self))
-        return _until_closed(iter(numbers.map(self._batch).to_iter_dataset(self._options)))
+        batches = numbers.map(self._batch).to_iter_dataset(self._options)
+        return _until_closed(iter(batches), self._on_bad)
 
     def _batch(self, number):
-        last = len(self._source) - 1
-        places = np.arange(number * self._batch_size, (number + 1) * self._batch_size)
-        pairs = {place: self._transform(self._source[place]) for place in places if place <= last}
+        first = number * self._batch_size
+        places = range(first, min(first + self._batch_size, len(self._source)))
+        read = {place: read_or_replace(self._source, place) for place in places}
+        pairs = [self._transform(record) for record, _ in read.values()]
+        bad = [place for place, (_, was_bad) in read.items() if was_bad]
+        mask = [place not in bad for place in places]
         # The last picture fills the batch up: compiled code takes one shape only.
-        rows = [pairs[min(place, last)] for place in places]
-        batch = {name: np.stack([row[name] for row in rows]) for name in ("condition", "target")}
-        return batch | {"mask": (places <= last).astype(np.float32)}
+        missing = self._batch_size - len(pairs)
+        batch = _stack(pairs + pairs[-1:] * missing)
+        mask = np.array(mask + [False] * missing, np.float32)
+        return batch | {"mask": mask, BAD: np.array(bad, np.int64)}
 
 
-def validation_batches(source, transform, *, batch_size, num_threads=4, prefetch=8):
+def validation_batches(source, transform, *, batch_size, num_threads=4, prefetch=8, on_bad=None):
     """Batches of every pair once, in the source's order: iterable again and again.
 
-    A batch is {"condition", "target", "mask"}: two times uint8 [batch_size, size, size, 3], and
-    float32 [batch_size] that is 1 for pairs and 0 for the repeats that fill up the last batch.
+    A batch is {"condition", "target", "mask"}: two times uint8 [batch_size, size, size, channels],
+    and float32 [batch_size] that is 1 for pairs, and 0 for the repeats that fill up the last batch
+    and for those in the place of pairs that cannot be read.
 
     Args:
       source: see `sources`; its pairs are read anew each time.
-      transform: called with a pair; gives all pairs one size.
+      transform: called with a record; gives all pairs one size.
       batch_size: number of pairs in a batch; may exceed the source's.
       num_threads: threads that make batches; 0 makes them within `next`.
       prefetch: number of batches kept ready.
+      on_bad: as for `training_batches`.
 
     Raises:
       ConfigError: a number is out of range.
@@ -149,15 +168,28 @@ def validation_batches(source, transform, *, batch_size, num_threads=4, prefetch
     _check_minimum("loader.num_threads", num_threads, 0)
     _check_minimum("evaluation.batch_size", batch_size, 1)
     return ValidationBatches(
-        source, transform, batch_size=batch_size, num_threads=num_threads, prefetch=prefetch
+        source,
+        transform,
+        batch_size=batch_size,
+        num_threads=num_threads,
+        prefetch=prefetch,
+        on_bad=on_bad,
     )
 
 
-def _until_closed(batches):
+def _stack(pairs):
+    return {name: np.stack([pair[name] for pair in pairs]) for name in ("condition", "target")}
+
+
+def _until_closed(batches, on_bad):
     # A generator lets go of grain's iterator once closed; one that lives on to the end of the
     # interpreter prints a traceback then, closed or not.
     try:
-        yield from batches
+        for batch in batches:
+            bad = batch.pop(BAD).tolist()
+            if bad and on_bad is not None:
+                on_bad(bad)
+            yield batch
     finally:
         batches.close()
 
@@ -166,6 +198,21 @@ def _read_options(num_threads, prefetch):
     # Threads beyond the batches that may be kept ready would never work; grain warns of them.
     prefetch = max(prefetch, num_threads) if num_threads else 0
     return grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch)
+
+
+def check_batch_size(source, batch_size):
+    """Raises an error unless a batch has at least one pair and at most all of the source.
+
+    Raises:
+      ConfigError: the batch size is less than 1.
+      DataError: the source has fewer pairs than one batch.
+    """
+    _check_minimum("train.batch_size", batch_size, 1)
+    if len(source) < batch_size:
+        raise DataError(
+            f"{len(source)} pairs are fewer than one batch: train.batch_size {batch_size} must be "
+            f"at most {len(source)}"
+        )
 
 
 def _check_minimum(key, value, minimum):

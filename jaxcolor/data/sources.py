@@ -1,177 +1,166 @@
-"""Sources: random access to the pairs of pictures in a directory.
+"""Sources: random access to pictures or pairs of pictures in files.
 
-A source has `len(source)`, `source[index]` -> {"condition", "target"}, two uint8 RGB arrays
-[height, width, 3] of one size, and `source.names`, what to call the pairs in files and reports.
-It can be pickled, since worker processes each take a copy.
+A source has `len(source)`; `source[index]`, a record {"target"} or {"condition", "target"} of uint8
+RGB arrays [height, width, 3]; and `source.names`, what to call the records in files and reports.
+One whose records come from files has `source.paths(index)`. It can be pickled, since worker
+processes each take a copy. A record that cannot be read raises DataError.
 """
 
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
 
+from jaxcolor.data.pictures import is_greyscale, read_picture
 from jaxcolor.errors import ConfigError, DataError
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-SIDES = ("left", "right")
-MIXED_SIZES = ("error", "resize")
+# How to halve a picture [height, width, 3]: the axis, and whether the target comes first.
+SIDES = {"left": (1, True), "right": (1, False), "top": (0, True), "bottom": (0, False)}
+
+
+class PictureSource:
+    """Colour pictures, of which a transform makes the conditions."""
+
+    def __init__(self, paths: Sequence[str], names: Sequence[str], *, background: str = "white"):
+        """Source of the pictures at `paths`; see `pictures.read_picture` for `background`."""
+        self.names, self._paths, self._background = list(names), list(paths), background
+
+    def __len__(self):
+        """Number of pictures."""
+        return len(self._paths)
+
+    def __getitem__(self, index):
+        """{"target": uint8 [height, width, 3]}."""
+        return {"target": read_picture(self._paths[index], background=self._background)}
+
+    def paths(self, index):
+        """The files of a record."""
+        return [self._paths[index]]
 
 
 class SideBySideSource:
     """Pairs stored as one picture each, the target in one half and the condition in the other."""
 
-    def __init__(self, directory, *, target_side="left", mixed_sizes="error"):
-        """Source of the pictures directly in `directory`, ordered by file name.
+    def __init__(
+        self,
+        paths: Sequence[str],
+        names: Sequence[str],
+        *,
+        target_side: str = "left",
+        background: str = "white",
+    ):
+        """Source of the pairs in `paths`.
 
         Args:
-          directory: holds JPEG, PNG, WebP, BMP or TIFF files; hidden and other files are ignored.
-          target_side: "left" or "right", the half of each picture that is the target.
-          mixed_sizes: "error" reads the header of every file at once and refuses pictures of
-            different sizes; "resize" takes them as they are, for a transform to resize.
+          paths: picture files.
+          names: what to call them.
+          target_side: a key of SIDES, the half of each picture that is the target.
+          background: as for `pictures.read_picture`.
 
         Raises:
-          ConfigError: an argument has none of these values.
-          DataError: the directory or its pictures cannot be used.
+          ConfigError: there is no such side.
         """
-        _check_choice("data.target_side", target_side, SIDES)
-        _check_choice("data.mixed_sizes", mixed_sizes, MIXED_SIZES)
-        self._paths = _list_pictures(directory)
-        self._target_is_left = target_side == "left"
-        if mixed_sizes == "error":
-            _check_sizes(self._paths)
+        if target_side not in SIDES:
+            raise ConfigError(f"data.target_side {target_side!r} must be one of {', '.join(SIDES)}")
+        self._pictures = PictureSource(paths, names, background=background)
+        self.axis, self._target_is_first = SIDES[target_side]
 
     @property
     def names(self):
-        """File names without suffix, in the order of the source."""
-        return [Path(path).stem for path in self._paths]
+        """What the pairs are called."""
+        return self._pictures.names
 
     def __len__(self):
         """Number of pairs."""
-        return len(self._paths)
+        return len(self._pictures)
 
     def __getitem__(self, index):
-        """The pair {"condition", "target"}: uint8 arrays [height, width, 3].
+        """The pair {"condition", "target"}: uint8 arrays [height, width, 3] of one size.
 
         Raises:
-          DataError: the picture cannot be read or has an odd width.
+          DataError: the picture cannot be read, or not be halved.
         """
-        path = self._paths[index]
-        picture = read_picture(path)
-        width = picture.shape[1]
-        _check_even(path, width)
-        left, right = picture[:, : width // 2], picture[:, width // 2 :]
-        target, condition = (left, right) if self._target_is_left else (right, left)
+        picture = self._pictures[index]["target"]
+        if picture.shape[self.axis] % 2:
+            extent = ("high", "wide")[self.axis]
+            raise DataError(
+                f"{self.paths(index)[0]} is {picture.shape[self.axis]} pixels {extent}: two "
+                "pictures side by side need an even number"
+            )
+        first, second = np.split(picture, 2, self.axis)
+        target, condition = (first, second) if self._target_is_first else (second, first)
         return {"condition": condition, "target": target}
 
-
-def open_pairs(path, *, target_side="left", mixed_sizes="error"):
-    """(train, validation): the sources of the side-by-side pairs in `path`/train and `path`/val.
-
-    Raises:
-      ConfigError: see `SideBySideSource`, like the rest.
-      DataError: one of the two directories is missing or its pictures cannot be used.
-    """
-    for split in ("train", "val"):
-        directory = Path(path, split)
-        if not _is_directory(directory):
-            raise DataError(
-                f"expected the directory {directory}: data.path needs the folders train and val, "
-                "each with pictures that hold a pair side by side"
-            )
-    options = {"target_side": target_side, "mixed_sizes": mixed_sizes}
-    return tuple(SideBySideSource(Path(path, split), **options) for split in ("train", "val"))
+    def paths(self, index):
+        """The file of a pair."""
+        return self._pictures.paths(index)
 
 
-def read_picture(path):
-    """The picture in a file: uint8 RGB [height, width, 3], upright, on white where transparent.
+class FolderPairSource:
+    """Pairs stored as two pictures each."""
 
-    Grey, palette, CMYK and 16-bit pictures are converted; of several frames the first is taken.
+    def __init__(
+        self,
+        target_paths: Sequence[str],
+        condition_paths: Sequence[str],
+        names: Sequence[str],
+        *,
+        background: str = "white",
+    ):
+        """Source of pairs of files; see `pictures.read_picture` for `background`."""
+        self._targets = PictureSource(target_paths, names, background=background)
+        self._conditions = PictureSource(condition_paths, names, background=background)
 
-    Raises:
-      DataError: the file cannot be read as a picture.
-    """
+    @property
+    def names(self):
+        """What the pairs are called."""
+        return self._targets.names
+
+    def __len__(self):
+        """Number of pairs."""
+        return len(self._targets)
+
+    def __getitem__(self, index):
+        """The pair {"condition", "target"}: uint8 arrays [height, width, 3], each of its size."""
+        target, condition = (s[index]["target"] for s in (self._targets, self._conditions))
+        return {"condition": condition, "target": target}
+
+    def paths(self, index):
+        """The files of a pair: target, condition."""
+        return self._targets.paths(index) + self._conditions.paths(index)
+
+
+class SubsetSource:
+    """Some records of another source, in an order of choice."""
+
+    def __init__(self, source, indices: Sequence[int]):
+        """The records of `source` at `indices`."""
+        self._source, self._indices = source, [int(index) for index in indices]
+        if hasattr(source, "paths"):
+            self.paths = self._paths
+        if hasattr(source, "axis"):
+            self.axis = source.axis
+
+    @property
+    def names(self):
+        """What the records are called."""
+        names = self._source.names
+        return [names[index] for index in self._indices]
+
+    def __len__(self):
+        """Number of records."""
+        return len(self._indices)
+
+    def __getitem__(self, index):
+        """A record of the other source."""
+        return self._source[self._indices[index]]
+
+    def _paths(self, index):
+        return self._source.paths(self._indices[index])
+
+
+def has_colour(source, index: int) -> bool:
+    """Whether the target of a record shows any colour; true of one that cannot be read."""
     try:
-        with Image.open(path) as image:
-            return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
-    except Exception as error:  # Pillow's decoders meet damage with errors of any kind
-        raise _unreadable(path, error) from error
-
-
-def _to_rgb(image):
-    if image.mode in ("F", "I"):  # of no known range
-        raise ValueError("its pixels are 32-bit numbers; save it with 8 bits a channel")
-    if image.mode.startswith("I"):  # 16 bits of grey, which Pillow's own conversion would clip
-        grey = np.clip(np.asarray(image, dtype=np.float32) / 257, 0, 255)
-        return Image.fromarray(np.rint(grey).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
-
-
-def _list_pictures(directory):
-    directory = Path(directory)
-    if not _is_directory(directory):
-        raise DataError(f"no directory {directory}: set data.path to where the pictures are")
-    try:
-        files = [file for file in directory.iterdir() if file.suffix.lower() in SUFFIXES]
-        files = [file.name for file in files if not file.name.startswith(".") and file.is_file()]
-    except OSError as error:
-        raise _unusable(directory, error) from error
-    files.sort()  # the order of a directory differs between file systems
-    if not files:
-        raise DataError(f"no pictures in {directory}: expected files {', '.join(SUFFIXES)}")
-    return [str(directory / file) for file in files]
-
-
-def _is_directory(path):
-    try:
-        return path.is_dir()
-    except OSError as error:  # above all, no permission to look
-        raise _unusable(path, error) from error
-
-
-def _unusable(directory, error):
-    return DataError(f"cannot list {directory} ({error.strerror}): check its name and permissions")
-
-
-def _check_sizes(paths):
-    first = None
-    for path in paths:
-        size = _read_size(path)
-        _check_even(path, size[0])
-        first = size if first is None else first
-        if size != first:
-            raise DataError(
-                f"pictures differ in size: {paths[0]} is {first[0]}x{first[1]}, "
-                f"{path} is {size[0]}x{size[1]}; data.mixed_sizes=resize resizes them all"
-            )
-
-
-def _read_size(path):
-    # The header alone, about 0.03 ms a file on a local disk.
-    try:
-        with Image.open(path) as image:
-            # TIFF sizes come turned already; asking a PNG without EXIF for it would decode it.
-            turned = "exif" in image.info and image.getexif().get(ExifTags.Base.Orientation, 1) > 4
-            return image.size[::-1] if turned else image.size
-    except Exception as error:
-        raise _unreadable(path, error) from error
-
-
-def _check_even(path, width):
-    if width % 2:
-        raise DataError(
-            f"{path} is {width} pixels wide: two pictures side by side need an even width"
-        )
-
-
-def _check_choice(key, value, choices):
-    if value not in choices:
-        raise ConfigError(f"{key} {value!r} must be one of {', '.join(choices)}")
-
-
-def _unreadable(path, error):
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return DataError(f"cannot read the picture {path} ({reason}): replace or remove it")
+        return not is_greyscale(source[index]["target"])
+    except DataError:
+        return True

@@ -1,13 +1,16 @@
-"""Transforms of a pair of pictures: the random ones of training and the plain one of validation.
+"""Transforms of a record: the random ones of training and the plain one of validation.
 
-A pair is {"condition", "target"}: two uint8 RGB arrays [height, width, 3].
+A record is {"target"} or {"condition", "target"}: uint8 [height, width, channels] arrays, the
+target in RGB; the two may differ in size. Its transform is {"condition", "target"} at one size.
 """
 
-import math
-
+import cv2
 import numpy as np
 from PIL import Image
 
+from jaxcolor.data import conditions
+from jaxcolor.data.noise import add_noise, noise_tables
+from jaxcolor.data.warps import FILLS, affine, plain_crop, warp_crop
 from jaxcolor.errors import ConfigError
 
 METHODS = {
@@ -16,41 +19,95 @@ METHODS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-FILLS = ("white", "reflect")
+FITS = ("stretch", "crop")
+GIVEN = "given"
+CONDITIONS = (GIVEN, *conditions.KINDS)
 
 
-def resize(picture, size, method):
-    """The picture at `size` by `size` pixels, its proportions not kept.
+def resize(picture, height, width, method):
+    """The picture at `height` by `width` pixels: itself where it has that size already.
 
     Args:
-      picture: uint8 [height, width, 3].
-      size: side of the result in pixels.
+      picture: uint8 [height, width, channels].
+      height: rows of the result.
+      width: columns of the result.
       method: a key of METHODS; all but "nearest" average over the pixels that they leave out.
     """
-    if picture.shape[:2] == (size, size):
+    if picture.shape[:2] == (height, width):
         return picture
-    return np.asarray(Image.fromarray(picture).resize((size, size), METHODS[method]))
+    # Pillow and not OpenCV: its cubic is that of the reference recipe and has no aliasing.
+    image = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture)
+    return np.asarray(image.resize((width, height), METHODS[method])).reshape(height, width, -1)
+
+
+def fit_picture(picture, size, method, fit):
+    """The picture, resized for crops of `size`: what a prepared cache holds, to the bit.
+
+    Args:
+      picture: uint8 [height, width, channels]; returned itself where nothing is to be done.
+      size: length in pixels.
+      method: a key of METHODS.
+      fit: "stretch" gives [size, size, channels], proportions not kept; "crop" keeps the
+        proportions and gives the shorter side the length `size`.
+    """
+    if fit == "stretch":
+        return resize(picture, size, size, method)
+    shorter = min(picture.shape[:2])
+    height, width = ((2 * side * size + shorter) // (2 * shorter) for side in picture.shape[:2])
+    return resize(picture, height, width, method)
 
 
 class ValidationTransform:
-    """Resizes both pictures of a pair; nothing is random."""
+    """Resizes what a record has and makes the condition if it has none; nothing is random."""
 
-    def __init__(self, *, image_size: int = 256, resize: str = "bicubic"):
-        """Transform to `image_size` by `image_size` pixels; `resize` is a key of METHODS.
+    def __init__(
+        self,
+        *,
+        image_size: int = 256,
+        resize: str = "bicubic",
+        fit: str = "stretch",
+        condition: str = GIVEN,
+        line_strength: tuple[float, ...] = conditions.LINE_STRENGTH,
+        line_thickness: tuple[float, ...] = conditions.LINE_THICKNESS,
+    ):
+        """Transform to `image_size` by `image_size` pixels; in the fit "crop", of the centre.
+
+        Args:
+          image_size: side of the result in pixels.
+          resize: a key of METHODS.
+          fit: see `fit_picture`.
+          condition: "given" by the record, or what to make of the target: see `make_condition`.
+          line_strength: of lines, (low, high), of which the middle is taken.
+          line_thickness: the same.
 
         Raises:
           ConfigError: an argument is out of range.
         """
-        _check_resize(image_size, resize)
-        self._size, self._method = image_size, resize
+        _check(image_size, resize, fit, condition, line_strength, line_thickness)
+        self._size, self._resize, self._fit, self._kind = image_size, resize, fit, condition
+        self._lines = {"line_strength": line_strength, "line_thickness": line_thickness}
 
-    def __call__(self, pair):
-        """The pair at uint8 [image_size, image_size, 3]."""
-        return {name: resize(pair[name], self._size, self._method) for name in sorted(pair)}
+    def __call__(self, record):
+        """{"condition", "target"}: uint8 [image_size, image_size, channels], contiguous.
+
+        Raises:
+          ConfigError: the condition is to be given and the record has none.
+        """
+        one_thread()
+        fitted = _fit_record(record, self._size, self._resize, self._fit, self._kind)
+        height, width = fitted["target"].shape[:2]
+        left, top = (width - self._size) // 2, (height - self._size) // 2
+        pair = {
+            name: np.ascontiguousarray(picture[top : top + self._size, left : left + self._size])
+            for name, picture in fitted.items()
+        }
+        if self._kind != GIVEN:
+            pair["condition"] = conditions.make_condition(pair["target"], self._kind, **self._lines)
+        return pair
 
 
 class TrainingTransform:
-    """Moves both pictures of a pair in the same random way; noise goes on the condition alone."""
+    """Moves both pictures of a record in the same random way; noise goes on the condition alone."""
 
     def __init__(
         self,
@@ -58,6 +115,10 @@ class TrainingTransform:
         image_size: int = 256,
         load_size: int = 286,
         resize: str = "bicubic",
+        fit: str = "stretch",
+        condition: str = GIVEN,
+        line_strength: tuple[float, ...] = conditions.LINE_STRENGTH,
+        line_thickness: tuple[float, ...] = conditions.LINE_THICKNESS,
         flip: bool = True,
         rotation: float = 0.0,
         shear: float = 0.0,
@@ -70,10 +131,15 @@ class TrainingTransform:
 
         Args:
           image_size: side of the random crop in pixels.
-          load_size: side in pixels to which both pictures are resized before they are cropped.
+          load_size: size in pixels to which pictures are fitted before they are cropped.
           resize: a key of METHODS.
+          fit: how: see `fit_picture`. Crops are taken from the whole of the fitted picture.
+          condition: "given" by the record, or what to make of the moved target: see
+            `make_condition`.
+          line_strength: of lines, (low, high): the range to draw from.
+          line_thickness: the same.
           flip: whether half of the pairs are mirrored.
-          rotation: largest turn in degrees, either way.
+          rotation: largest turn in degrees, either way, about the centre of the fitted picture.
           shear: largest slant of the verticals in degrees, either way.
           zoom: z scales by a factor from [1 - z, 1 + z].
           shift: largest shift as a fraction of load_size, either way, down and across.
@@ -84,7 +150,7 @@ class TrainingTransform:
         Raises:
           ConfigError: an argument is out of range.
         """
-        _check_resize(image_size, resize)
+        _check(image_size, resize, fit, condition, line_strength, line_thickness)
         if load_size < image_size:
             raise ConfigError(
                 f"augment.load_size {load_size} must be at least data.image_size {image_size}"
@@ -94,95 +160,87 @@ class TrainingTransform:
         for name, value in given.items():
             if not 0 <= value <= limits[name]:
                 raise ConfigError(f"augment.{name} {value} must be from 0 to {limits[name]}")
-        if fill not in FILLS:
-            raise ConfigError(f"augment.fill {fill!r} must be one of {', '.join(FILLS)}")
-        self._size, self._load_size, self._method = image_size, load_size, resize
-        self._flip, self._noise, self._fill = flip, noise, fill
+        _check_choice("augment.fill", fill, FILLS)
+        self._size, self.load_size, self._resize = image_size, load_size, resize
+        self._fit, self._kind, self._flip, self._fill = fit, condition, flip, fill
+        self._lines = {"line_strength": line_strength, "line_thickness": line_thickness}
         self._ranges = np.array([rotation, shear, zoom, shift, shift], dtype=np.float64)
+        self._noise = noise_tables(noise * 127.5) if noise else None
 
-    def __call__(self, pair, rng):
-        """The pair at uint8 [image_size, image_size, 3], moved by draws from the generator `rng`.
+    def __call__(self, record, rng):
+        """{"condition", "target"}: uint8 [image_size, image_size, channels], drawn from `rng`.
 
-        Both arrays own their memory and are contiguous.
+        Both arrays are contiguous and share no memory with the record.
+
+        Raises:
+          ConfigError: the condition is to be given and the record has none.
         """
+        one_thread()
         # All draws are made whatever is switched on: a switch then changes nothing but its own.
-        left, top = (int(offset) for offset in rng.integers(0, self._load_size - self._size + 1, 2))
-        mirrored = rng.random() < 0.5 and self._flip
-        warp = rng.uniform(-1.0, 1.0, 5) * self._ranges
-        moved = {}
-        for name in sorted(pair):
-            picture = resize(pair[name], self._load_size, self._method)
-            if self._ranges.any():
-                picture = warp_crop(picture, left, top, self._size, affine(*warp), self._fill)
+        draws = rng.random(8)
+        fitted = self.fit_record(record)
+        height, width = fitted["target"].shape[:2]
+        left = int(draws[0] * (width - self._size + 1))
+        top = int(draws[1] * (height - self._size + 1))
+        mirrored = self._flip and draws[2] < 0.5
+        warps = self._ranges.any()
+        matrix = affine(*(2 * draws[3:] - 1) * self._ranges)
+        pair = {}
+        for name, picture in fitted.items():
+            if warps:
+                moved = warp_crop(picture, left, top, self._size, matrix, self._fill, mirrored)
             else:
-                picture = picture[top : top + self._size, left : left + self._size]
-            moved[name] = np.array(picture[:, ::-1] if mirrored else picture, order="C")
-        if self._noise:
-            moved["condition"] = _add_noise(moved["condition"], self._noise, rng)
-        return moved
+                moved = plain_crop(picture, left, top, self._size, mirrored)
+            pair[name] = moved
+        if self._kind != GIVEN:
+            pair["condition"] = conditions.make_condition(
+                pair["target"], self._kind, rng, **self._lines
+            )
+        if self._noise is not None:
+            pair["condition"] = add_noise(pair["condition"], self._noise, rng)
+        return pair
+
+    def fit_record(self, record):
+        """The record with its pictures fitted, as a prepared cache holds them."""
+        return _fit_record(record, self.load_size, self._resize, self._fit, self._kind)
 
 
-def affine(rotation, shear, zoom, right, down):
-    """Float [2, 3]: how an affine warp moves points of a picture whose centre is (0, 0), side 1.
+def one_thread():
+    """Keeps OpenCV to the calling thread, in this process and from now on.
 
-    x goes to the right and y downwards.
-
-    Args:
-      rotation: degrees, clockwise.
-      shear: degrees; what is above the centre leans to the left, what is below to the right.
-      zoom: 0.1 makes everything 10 % larger.
-      right: shift as a fraction of the side.
-      down: shift as a fraction of the side.
+    The loader has threads or processes for every core already. Their calls would queue for
+    OpenCV's own pool, of which each process would have one. It is one setting for the process:
+    worker processes unpickle a transform and know nothing of what was set where it was made, so
+    that it is looked at, in less than a microsecond, by each call.
     """
-    cos, sin = math.cos(math.radians(rotation)), math.sin(math.radians(rotation))
-    slant = np.array([[1.0, math.tan(math.radians(shear))], [0.0, 1.0]])
-    linear = (1.0 + zoom) * np.array([[cos, -sin], [sin, cos]]) @ slant
-    return np.concatenate([linear, [[right], [down]]], axis=1)
+    if cv2.getNumThreads() != 1:
+        cv2.setNumThreads(1)
 
 
-def warp_crop(picture, left, top, size, matrix, fill):
-    """The square crop at (`left`, `top`) of the warped picture, in one bilinear resampling.
-
-    Args:
-      picture: uint8 [side, side, 3].
-      left: first column of the crop.
-      top: first row of the crop.
-      size: side of the crop in pixels.
-      matrix: the warp, as `affine` gives it.
-      fill: "white" or "reflect".
-    """
-    side = picture.shape[0]
-    # Pillow asks for the way back: where in the picture each pixel of the crop comes from.
-    back = np.linalg.inv(matrix[:, :2])
-    start = np.array([left, top]) - side * (0.5 + matrix[:, 2])
-    origin = back @ start + side / 2
-    if fill == "reflect":
-        corners = origin[:, None] + size * back @ np.array([[0, 1, 0, 1], [0, 0, 1, 1]])
-        # One pixel more, since a bilinear sample looks at its neighbours.
-        margin = math.ceil(max(0.0, -corners.min(), corners.max() - side)) + 1
-        picture = np.pad(picture, ((margin, margin), (margin, margin), (0, 0)), mode="reflect")
-        origin = origin + margin
-    data = (back[0, 0], back[0, 1], origin[0], back[1, 0], back[1, 1], origin[1])
-    image = Image.fromarray(picture).transform(
-        (size, size),
-        Image.Transform.AFFINE,
-        data,
-        resample=Image.Resampling.BILINEAR,
-        fillcolor=(255, 255, 255),
-    )
-    return np.asarray(image)
+def _fit_record(record, size, method, fit, kind):
+    # The fitted pictures at the target's shape; the target alone where the condition is made of it.
+    fitted = {"target": fit_picture(record["target"], size, method, fit)}
+    if kind != GIVEN:
+        return fitted
+    if "condition" not in record:
+        raise ConfigError(
+            "data.condition 'given' needs pictures that come with one: set it to one of "
+            f"{', '.join(conditions.KINDS)} to make it of the target"
+        )
+    condition = fit_picture(record["condition"], size, method, fit)
+    height, width = fitted["target"].shape[:2]
+    return {"condition": resize(condition, height, width, method)} | fitted
 
 
-def _add_noise(picture, deviation, rng):
-    # One draw for all three channels: a grey drawing stays grey. Pixels are whole numbers, so the
-    # noise can be rounded before it is added: 16-bit sums take half the time of floats.
-    noise = rng.standard_normal(picture.shape[:2], dtype=np.float32)
-    noise = np.rint(noise * np.float32(deviation * 127.5)).astype(np.int16)
-    return np.clip(picture + noise[..., None], 0, 255).astype(np.uint8)
-
-
-def _check_resize(image_size, method):
+def _check(image_size, method, fit, condition, line_strength, line_thickness):
     if image_size < 1:
         raise ConfigError(f"data.image_size {image_size} must be at least 1")
-    if method not in METHODS:
-        raise ConfigError(f"data.resize {method!r} must be one of {', '.join(METHODS)}")
+    _check_choice("data.resize", method, METHODS)
+    _check_choice("data.fit", fit, FITS)
+    _check_choice("data.condition", condition, CONDITIONS)
+    conditions.check_ranges(line_strength, line_thickness)
+
+
+def _check_choice(key, value, choices):
+    if value not in choices:
+        raise ConfigError(f"{key} {value!r} must be one of {', '.join(choices)}")

@@ -33,7 +33,7 @@ class Plan(NamedTuple):
 
     Attributes:
       epochs: passes over the training pictures.
-      steps_per_epoch: whole batches in a pass.
+      pictures: in a pass.
       batch_size: pictures in a global batch.
       log_every: steps between rows of metrics.jsonl, and between checks for NaN.
       checkpoint_every_epochs: epochs between checkpoints; the last epoch always has one.
@@ -41,7 +41,7 @@ class Plan(NamedTuple):
     """
 
     epochs: int
-    steps_per_epoch: int
+    pictures: int
     batch_size: int
     log_every: int
     checkpoint_every_epochs: int
@@ -50,7 +50,19 @@ class Plan(NamedTuple):
     @property
     def total_steps(self) -> int:
         """Steps of the whole training."""
-        return self.epochs * self.steps_per_epoch
+        return self.epoch_end(self.epochs)
+
+    def epoch_end(self, epoch: int) -> int:
+        """Steps before the end of an epoch, the first being 1.
+
+        Batches are cut from the passes laid end to end, so that no picture is left out: one that
+        spans two passes belongs to the second.
+        """
+        return epoch * self.pictures // self.batch_size
+
+    def epoch_of(self, step: int) -> int:
+        """The epoch to which the step belongs that follows `step` others."""
+        return -(-(step + 1) * self.batch_size // self.pictures)
 
 
 class Parts(NamedTuple):
@@ -64,6 +76,8 @@ class Parts(NamedTuple):
       predict: compiled function of (state, condition, rng).
       is_finite: compiled function of a state.
       open_batches: step -> iterator of training batches from that step on, with close().
+      count_bad: how many records were replaced since it was last called.
+      advise: share of the time spent waiting for data -> a line of advice, or "".
       validation_batches: iterable of validation batches.
       samples: the pairs of the sample sheet, {"condition", "target"} uint8.
       checkpoints: of the workdir.
@@ -78,6 +92,8 @@ class Parts(NamedTuple):
     predict: Callable
     is_finite: Callable
     open_batches: Callable
+    count_bad: Callable[[], int]
+    advise: Callable[[float], str]
     validation_batches: object
     samples: dict[str, np.ndarray]
     checkpoints: Checkpoints
@@ -104,7 +120,7 @@ def train(state: GanState, rng: jax.Array, *, plan: Plan, parts: Parts) -> GanSt
       Interrupted: asked to stop by SIGINT or SIGTERM; the state is saved.
     """
     first_step = int(jax.device_get(state.step))
-    first_epoch = first_step // plan.steps_per_epoch + 1
+    first_epoch = plan.epoch_of(first_step)
     log = RunLog(parts.workdir, first_step, first_epoch)
     batches = parts.open_batches(first_step)
     try:
@@ -157,18 +173,22 @@ class _Run:
             compile_seconds=self.compile_seconds,
             validation_seconds=validated - started,
             checkpoint_seconds=saving,
+            replaced_pictures=self.parts.count_bad(),
         )
         self.compile_seconds = 0.0
         self.log.timing(timing)
         line = _epoch_line(timing, np.diff(ends), self.plan.epochs, self.last_metrics, scores)
         print(line, flush=True)
+        advice = self.parts.advise(timing.data_wait_share)
+        if advice:
+            print(advice, flush=True)
 
     def _train_steps(self, epoch: int) -> tuple[list[float], float, float]:
         """When each step was done, seconds of them waiting for data, seconds saving besides.
 
         The first number is 0; then one a step in seconds of training, which leaves out the saving.
         """
-        end = epoch * self.plan.steps_per_epoch
+        end = self.plan.epoch_end(epoch)
         waited, saving = 0.0, 0.0
         in_flight: deque = deque()
         started = time.perf_counter()
@@ -299,10 +319,10 @@ class _Run:
 
     def _progress(self, epoch: int, end: int) -> tqdm:
         """A bar over the epoch's pictures; silent when standard error is no terminal."""
-        done = self.step - (end - self.plan.steps_per_epoch)
+        start = self.plan.epoch_end(epoch - 1)
         return tqdm(
-            total=self.plan.steps_per_epoch * self.plan.batch_size,
-            initial=done * self.plan.batch_size,
+            total=(end - start) * self.plan.batch_size,
+            initial=(self.step - start) * self.plan.batch_size,
             desc=f"epoch {epoch}/{self.plan.epochs}",
             unit="img",
             disable=None,
@@ -319,6 +339,8 @@ def _epoch_line(
     scores: dict[str, float],
 ) -> str:
     compiled = f", compile {timing.compile_seconds:.1f} s" if timing.compile_seconds else ""
+    bad = timing.replaced_pictures
+    replaced = f" | {bad} unreadable pictures replaced" if bad else ""
     first, median, third = 1e3 * np.quantile(step_seconds, (0.25, 0.5, 0.75))
     return (
         f"epoch {timing.epoch}/{epochs}: {timing.seconds:.1f} s, "
@@ -327,7 +349,7 @@ def _epoch_line(
         f"{timing.data_wait_share:.1%}{compiled}, validation {timing.validation_seconds:.1f} s, "
         f"checkpoint {timing.checkpoint_seconds:.1f} s | G l1 {metrics['generator/l1']:.3f} "
         f"adversarial {metrics['generator/adversarial']:.3f}, D {metrics['discriminator/loss']:.3f}"
-        f" | validation L1 {scores['l1']:.4f}, PSNR {scores['psnr']:.2f} dB"
+        f" | validation L1 {scores['l1']:.4f}, PSNR {scores['psnr']:.2f} dB{replaced}"
     )
 
 

@@ -31,6 +31,7 @@ class EpochTiming(NamedTuple):
       compile_seconds: compilation before this epoch; 0 after the first.
       validation_seconds: validation and the sample sheet.
       checkpoint_seconds: time the training stood still for the checkpoint.
+      replaced_pictures: training and validation pictures that could not be read.
     """
 
     epoch: int
@@ -41,6 +42,7 @@ class EpochTiming(NamedTuple):
     compile_seconds: float
     validation_seconds: float
     checkpoint_seconds: float
+    replaced_pictures: int = 0
 
 
 @dataclasses.dataclass

@@ -1,0 +1,64 @@
+"""python -m jaxcolor COMMAND: everything but training, which is run.py.
+
+check-data  what is wrong with the pictures of a config, and how the network will see them
+prepare     decode and resize them once, into a cache that training reads many times as fast
+"""
+
+import sys
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+COMMANDS = ("check-data", "prepare")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command that the words of the command line name; returns the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] not in COMMANDS:
+        asked = words[:1] in (["--help"], ["-h"], ["help"])
+        known = f"python -m jaxcolor COMMAND --config FILE\n\n{__doc__.partition(chr(10) * 2)[2]}"
+        if words and not asked:
+            sys.stderr.write(f"error: unknown command {words[0]!r}\n")
+        (sys.stdout if asked else sys.stderr).write(known)
+        return 0 if asked else 2
+    name, *words = words
+    return _run(name, [f"jaxcolor {name}", *words])
+
+
+def _run(name: str, words: list[str]) -> int:
+    from jaxcolor import command, data_commands
+
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file(
+        "config", help_string="Config of the experiment.", flag_values=values
+    )
+    flags.DEFINE_bool("help", False, "Show this.", short_name="h", flag_values=values)
+    if name == "prepare":
+        flags.DEFINE_string("out", None, "Directory of the cache.", flag_values=values)
+        flags.DEFINE_integer("workers", 0, "Threads; 0 for all cores.", flag_values=values)
+    else:
+        flags.DEFINE_string(
+            "sheet", None, "Contact sheet. Default: check-data.png", flag_values=values
+        )
+        flags.DEFINE_string("json", None, "File for all findings.", flag_values=values)
+        flags.DEFINE_bool("quick", False, "Read headers only.", flag_values=values)
+    if {"--help", "-h"} & set(words):
+        print(f"{words[0]} --config FILE [--config.section.key=value ...]\n{values.get_help()}")
+        return 0
+    command.parse_flags(words, values)
+    config, overridden = values.config, config_flags.get_override_values(values["config"])
+    if name == "prepare":
+        return data_commands.prepare_data(config, overridden, values.out, workers=values.workers)
+    return data_commands.check_data(
+        config,
+        overridden,
+        sheet=Path(values.sheet or "check-data.png"),
+        report=Path(values.json) if values.json else None,
+        quick=values.quick,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

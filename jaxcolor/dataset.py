@@ -1,0 +1,132 @@
+"""The pictures that a config names, opened, and how they are transformed."""
+
+import functools
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from jaxcolor import configuration
+from jaxcolor.data import demo, layouts, sources, transforms
+from jaxcolor.errors import ConfigError, DataError
+from jaxcolor.settings import DemoSettings, Settings
+
+_LAYOUT_KEYS = (
+    "source",
+    "condition",
+    "target_side",
+    "target_folder",
+    "condition_folder",
+    "background",
+    "validation_fraction",
+    "tfds_directory",
+)
+# What decides how a record becomes a pair of the network's size, besides the augmentation.
+_PICTURE_KEYS = ("image_size", "resize", "fit", "line_strength", "line_thickness")
+
+
+class DataSet(NamedTuple):
+    """Pictures by split, and the transforms of a config.
+
+    Attributes:
+      splits: the sources, and what was noticed while looking for them.
+      training: transform of (record, generator).
+      validation: transform of a record.
+      condition_channels: of the pairs that both make.
+    """
+
+    splits: layouts.Splits
+    training: transforms.TrainingTransform
+    validation: transforms.ValidationTransform
+    condition_channels: int
+
+    def derived(self) -> dict[str, Any]:
+        """What the data adds to a resolved config: enough to tell other pictures from these."""
+        names = self.splits.sources["train"].names
+        digest = hashlib.sha256("\n".join(names).encode("utf-8", "replace")).hexdigest()
+        return {"training_pictures": len(names), "training_names": digest[:16]}
+
+
+def open_data(
+    values: dict[str, Any], settings: Settings, *, drop_greyscale: bool = True
+) -> DataSet:
+    """The data set of a resolved config; draws the demo set if that is to be used.
+
+    Args:
+      values: the config.
+      settings: its typed sections.
+      drop_greyscale: whether to do as data.drop_greyscale says, which decodes every picture.
+
+    Raises:
+      ConfigError: a key or value that cannot work.
+      DataError: pictures that cannot be used.
+    """
+    data = settings.data
+    options = {name: getattr(data, name) for name in _LAYOUT_KEYS}
+    path = data.path
+    if not path:
+        chosen = DemoSettings(**configuration.arguments("demo", values["demo"], DemoSettings))
+        path = demo.demo_directory(size=data.image_size, **chosen._asdict())
+        options |= {"source": "side_by_side", "target_side": "left"}
+    splits = layouts.open_splits(path, **options)
+    if data.drop_greyscale and drop_greyscale:
+        splits = splits._replace(sources=_drop_greyscale(splits.sources))
+    picture = {name: getattr(data, name) for name in _PICTURE_KEYS}
+    picture["condition"] = splits.condition
+    augment = configuration.arguments(
+        "augment", values["augment"], transforms.TrainingTransform, supplied=picture
+    )
+    training = transforms.TrainingTransform(**picture, **augment)
+    if splits.kind == "prepared":
+        _check_prepared(splits.sources, data, augment)
+    return DataSet(
+        splits=splits,
+        training=training,
+        validation=transforms.ValidationTransform(**picture),
+        condition_channels=3 if splits.condition == layouts.GIVEN else 1,
+    )
+
+
+def _check_prepared(by_split, data, augment):
+    """Raises ConfigError if a cache holds less than the config asks for."""
+    needed = {"train": ("augment.load_size", augment.get("load_size", 286))}
+    for split, source in by_split.items():
+        key, size = needed.get(split, ("data.image_size", data.image_size))
+        if source.size < size:
+            raise ConfigError(
+                f"{key} {size} is more than the {source.size} pixels of {split} in the prepared "
+                "cache: prepare another with this config, or set it lower"
+            )
+        if source.fit != data.fit:
+            raise ConfigError(
+                f"data.fit {data.fit!r}: the cache was prepared with {source.fit!r}; set that, or "
+                "prepare another with this config"
+            )
+
+
+def _drop_greyscale(by_split):
+    """The same sources without the records whose target has no colour; says how many."""
+    kept = {}
+    for split, source in by_split.items():
+        bar = tqdm(
+            total=len(source),
+            desc=f"looking for colour in {split}",
+            unit="img",
+            disable=None,
+            leave=False,
+            dynamic_ncols=True,
+        )
+        coloured = functools.partial(sources.has_colour, source)
+        indices = []
+        with ThreadPoolExecutor() as threads, bar:
+            for index, has_colour in enumerate(threads.map(coloured, range(len(source)))):
+                indices += [index] * has_colour
+                bar.update()
+        if not indices:
+            raise DataError(f"all pictures of {split} are greyscale: set data.drop_greyscale=False")
+        grey = len(source) - len(indices)
+        if grey:
+            print(f"{split}: {grey} of {len(source)} pictures are greyscale and left out")
+        kept[split] = sources.SubsetSource(source, indices) if grey else source
+    return kept
