@@ -51,7 +51,7 @@ def compare_epochs(options: Namespace, dtype: str, batch_size: int) -> dict[str,
     changes = reference.overrides(options, dtype, batch_size, batch_size * options.steps)
     experiment = reference.build(changes)
     bystanders = Bystanders()
-    samples = train(experiment, options.steps, options.repetitions)
+    samples, waiting = train(experiment, options.steps, options.repetitions)
     others = bystanders.cores()
     measured = harness.Measurement(samples, {}, others)
     ratio = harness.compare(EPOCH, [BARE], "the bare step", measured)
@@ -61,15 +61,23 @@ def compare_epochs(options: Namespace, dtype: str, batch_size: int) -> dict[str,
         rate = batch_size / harness.quartiles(seconds)[1]
         print(f"{name:<10} ms a step {harness.spread(seconds, scale=1e3)}, {rate:.2f} images/s")
     print(harness.state(ratio))
+    print(f"% of an epoch spent waiting for data: {harness.spread(waiting, scale=100, digits=2)}")
     harness.print_others(others)
     facts = {"title": title, "images": batch_size, "dtype": dtype, "others": others}
-    return facts | {"samples": samples, "ratios": [ratio._asdict()]}
+    return facts | {"samples": samples, "waiting": waiting, "ratios": [ratio._asdict()]}
 
 
-def train(experiment: Experiment, steps: int, repetitions: int) -> dict[str, list[float]]:
-    """Seconds a step, by EPOCH and BARE, of `repetitions` epochs and one before them."""
+def train(
+    experiment: Experiment, steps: int, repetitions: int
+) -> tuple[dict[str, list[float]], list[float]]:
+    """Of `repetitions` epochs after a first one: seconds a step, and the shares spent waiting.
+
+    The former by EPOCH and BARE; the latter of EPOCH alone, for the loader.
+    """
     plan = experiment.plan._replace(
-        epochs=repetitions + 1, steps_per_epoch=steps, checkpoint_every_epochs=repetitions + 1
+        epochs=repetitions + 1,
+        pictures=steps * experiment.plan.batch_size,
+        checkpoint_every_epochs=repetitions + 1,
     )
     key = jax.random.key(0)
     create = jax.jit(experiment.functions.create_state, out_shardings=experiment.devices.replicated)
@@ -82,8 +90,10 @@ def train(experiment: Experiment, steps: int, repetitions: int) -> dict[str, lis
             parts = parts._replace(validation_batches=bare)
             loop.train(create(key), rng, plan=plan, parts=parts)
         with (workdir / "timing.csv").open(encoding="utf-8", newline="") as file:
-            epochs = [float(row["seconds"]) / int(row["steps"]) for row in csv.DictReader(file)]
-    return {EPOCH: epochs[1:], BARE: bare.seconds[1:]}
+            rows = list(csv.DictReader(file))[1:]
+    epochs = [float(row["seconds"]) / int(row["steps"]) for row in rows]
+    waiting = [float(row["data_wait_share"]) for row in rows]
+    return {EPOCH: epochs, BARE: bare.seconds[1:]}, waiting
 
 
 class BareSteps:
@@ -92,7 +102,7 @@ class BareSteps:
     def __init__(self, parts: loop.Parts, state: Any, rng: jax.Array, plan: loop.Plan):
         """Steps on a state of their own, as many and on as many pictures as `plan` says."""
         self.seconds: list[float] = []
-        self._batches, self._steps = parts.validation_batches, plan.steps_per_epoch
+        self._batches, self._steps = parts.validation_batches, plan.epoch_end(1)
         size = next(iter(parts.samples.values())).shape[1]
         self._batch = parts.parallel.shard(draw_batch(size, plan.batch_size))
         self._step: Callable = parts.train_step

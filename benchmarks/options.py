@@ -29,6 +29,11 @@ OPTIONS = {
     "devices": {"type": int, "nargs": "+", "help": "how many devices share a batch"},
     "data": {"help": "folder with train/ and val/; the demo set if left out"},
     "pictures": {"type": int, "help": "pictures of the demo set"},
+    "format": {"nargs": "+", "choices": ("png", "jpeg"), "help": "of the demo set's files"},
+    "threads": {"type": int, "nargs": "+", "help": "of ours: that load, in each process"},
+    "workers": {"type": int, "nargs": "+", "help": "of ours: processes that load, or 0"},
+    "peer_workers": {"type": int, "nargs": "+", "help": "of PyTorch: the same"},
+    "batches": {"type": int, "help": "batches of one sample"},
 }
 
 

@@ -8,6 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from benchmarks.harness import LIMIT, NAIVE, OURS, PYTORCH, quartiles
+from benchmarks.loaders import CACHE
 
 MARKERS = "osD^vP*X"
 COLORS = {OURS: "#1f77b4", NAIVE: "#7f7f7f", PYTORCH: "#d95f02"}
@@ -78,6 +79,35 @@ def plot_phases(tables: list[dict[str, Any]], path: Path) -> None:
     axes.set_xticks(range(len(tables)), labels)
     axes.set(ylabel="ms a step", title="time by phase, summed over threads")
     _add_legend(figure, axes)
+    figure.savefig(path)
+
+
+def plot_loaders(tables: list[dict[str, Any]], path: Path) -> None:
+    """Pairs a second against threads or PyTorch's workers, a line a kind of loader, axes a table.
+
+    One core is a line from side to side; what comes from the cache is dashed.
+    """
+    figure, all_axes = _figure(max(1, len(tables)))
+    for axes, table in zip(all_axes, tables, strict=False):
+        points: dict[str, list[tuple[int, float]]] = {}
+        for name, seconds in table["samples"].items():
+            loader, rate = table["contenders"][name], table["images"] / quartiles(seconds)[1]
+            kind = f"{loader['family']} {loader['origin']}"
+            if loader["cores"]:
+                line = "-." if loader["origin"] == CACHE else ":"
+                axes.axhline(rate, linestyle=line, color=COLORS[loader["family"]], label=name)
+            elif loader["family"] == OURS:
+                kind += f", {loader['workers']} workers"
+                points.setdefault(kind, []).append((loader["threads"], rate))
+            else:
+                points.setdefault(kind, []).append((loader["workers"], rate))
+        for kind, marker in zip(points, itertools.cycle(MARKERS), strict=False):
+            options = {"color": COLORS[family_of(kind)], "alpha": 0.8, "label": kind}
+            line = "--" if CACHE in kind else "-"
+            axes.plot(*zip(*sorted(points[kind]), strict=True), f"{line}{marker}", **options)
+        axes.set(xlabel="threads; of PyTorch, workers", ylabel="pairs/s", ylim=(0, None))
+        axes.set_title(table["title"], fontsize=7)
+    _add_legend(figure, all_axes[0])
     figure.savefig(path)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks import plots, targets
 from benchmarks.harness import LIMIT, Ratio, quartiles, spread, state
+from benchmarks.loaders import describe_memory
 from benchmarks.targets import Results
 
 PLATFORMS = {"cpu": "on a CPU", "gpu": "on a GPU", "tpu": "on a TPU"}
@@ -169,8 +170,32 @@ def write_samples(result: dict[str, Any], picture: Path) -> list[str]:
         lines += [*markdown_table(("", "ms, median (quartiles)"), rows), ""]
         lines += [f"- {state(Ratio(**ratio))}" for ratio in table.get("ratios", ())]
         lines += [f"- each {name}: {share:.2%}" for name, share in table.get("shares", {}).items()]
+        if "waiting" in table:
+            lines.append(f"- waiting for data: {spread(table['waiting'], scale=100, digits=2)} %")
         lines += [f"- {others_line(table)}", ""]
     return lines
+
+
+def write_loaders(result: dict[str, Any], picture: Path) -> list[str]:
+    """Milliseconds a batch, pairs a second and memory of every loader; then of the stages."""
+    lines = []
+    for table in result["tables"]:
+        if "contenders" not in table:
+            lines += write_samples({"tables": [table]}, picture)
+            continue
+        rows = []
+        by_time = sorted(table["samples"].items(), key=lambda item: quartiles(item[1])[1])
+        for name, seconds in by_time:
+            rate = f"{table['images'] / quartiles(seconds)[1]:.0f}"
+            memory = describe_memory(table["memory"][name])
+            rows.append((name, spread(seconds, scale=1e3), rate, memory, len(seconds)))
+        head = ("loader", "ms a batch, median (quartiles)", "pairs/s", "memory", "samples")
+        lines += [f"### {table['title']}", "", *markdown_table(head, rows), ""]
+        lines += [f"- {state(Ratio(**ratio))}" for ratio in table["ratios"]]
+        lines += [f"- {name} could not run: {why}" for name, why in table["failures"].items()]
+        lines += [f"- {others_line(table)}", ""]
+    plots.plot_loaders([table for table in result["tables"] if "contenders" in table], picture)
+    return [*lines, *picture_line(picture, "pairs a second by workers and threads")]
 
 
 def write_startup(result: dict[str, Any], picture: Path) -> list[str]:
@@ -225,6 +250,7 @@ SECTIONS: dict[str, tuple[str, Writer]] = {
     "memory": ("Memory", write_memory),
     "profile": ("Where the time goes", write_profile),
     "end_to_end": ("A whole epoch", write_samples),
+    "input_pipeline": ("Input pipeline", write_loaders),
     "checkpoint": ("Checkpoints", write_samples),
     "startup": ("Start", write_startup),
     "scaling": ("Many devices", write_scaling),

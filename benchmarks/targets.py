@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from benchmarks.harness import MOST_CORES_OF_OTHERS, NAIVE, OURS, quartiles
+from benchmarks.loaders import AGAINST, CACHE, FILES, ONE_CORE, growth
 
 Results = dict[tuple[str, str], dict[str, Any]]
 FULL_SIZE = {"image_size": 256, "base_width": 64}
@@ -55,6 +56,7 @@ def rows(results: Results) -> Iterator[Row]:
     """All targets, those of a GPU last."""
     yield from _speed_rows(results)
     yield from _run_rows(results)
+    yield from _loader_rows(results)
     for dtype in DTYPES:
         for batch, limit in GPU_TARGETS.items():
             case = {"images": batch, "update": "sequential"}
@@ -109,6 +111,41 @@ def _run_rows(results: Results) -> Iterator[Row]:
     yield _value_row(results, ("scaling", "cpu"), measure, {}, _difference, digits, {})
 
 
+def _loader_rows(results: Results) -> Iterator[Row]:
+    key, sizes = ("input_pipeline", "cpu"), {"image_size": 256, "batch_size": 32}
+    pairs = Goal(1000.0, True, lambda value: f"{value:.0f}")
+    grown = Goal(0.05, False, lambda value: f"{value:.1%}")
+    for kind in ("png", "jpeg"):
+        case = {"format": kind}
+        for origin, limit in ((FILES, 1.5), (CACHE, 4.0)):
+            measure = f"pairs a second from the {origin}, against PyTorch from files, {kind}"
+            against = AGAINST[origin]
+            yield _ratio_row(results, key, measure, case, None, against, times(limit), sizes)
+    measure = "pairs a second on one core, from the cache"
+    yield _value_row(results, key, measure, {"format": "png"}, _pairs_on_one_core, pairs, sizes)
+    measure = "growth of the loaders' memory, largest of ours"
+    yield _value_row(results, key, measure, {"format": "png"}, _growth, grown, sizes)
+    for dtype in DTYPES:
+        for batch in (1, 4):
+            case = {"images": batch, "dtype": dtype}
+            measure = f"time of run.py spent waiting for data, {dtype}, batch {batch}"
+            little = Goal(0.01, False, lambda value: f"{value:.2%}")
+            yield _value_row(results, ("end_to_end", "cpu"), measure, case, _waiting, little)
+
+
+def _pairs_on_one_core(table: dict) -> float:
+    return table["images"] / quartiles(table["samples"][ONE_CORE[CACHE].name])[1]
+
+
+def _growth(table: dict) -> float:
+    grown = [growth(values) for name, values in table["memory"].items() if name.startswith(OURS)]
+    return max(grown)
+
+
+def _waiting(table: dict) -> float | None:
+    return quartiles(table["waiting"])[1] if "waiting" in table else None
+
+
 def _lost(table: dict) -> float:
     return next(iter(table["shares"].values()))
 
@@ -145,13 +182,14 @@ def _ratio_row(
     dtype: str | None,
     against: str,
     goal: Goal,
+    sizes: dict[str, int] = FULL_SIZE,
 ) -> Row:
     """A ratio of ours in `dtype` (None: of whatever there is) against peers of that name."""
     table = find_table(results.get(key), case)
     for ratio in table["ratios"] if table else ():
         ours = dtype is None or ratio["ours"] == f"{OURS} {dtype}"
         if ours and ratio["against"].endswith(against):
-            return _judge(results[key], measure, ratio["value"], goal, ratio["withheld"])
+            return _judge(results[key], measure, ratio["value"], goal, ratio["withheld"], sizes)
     return Row(measure, goal.text(), "", _missing(key, results))
 
 
@@ -170,15 +208,16 @@ def _value_row(
     key: tuple[str, str],
     measure: str,
     case: dict[str, Any],
-    read: Callable[[dict], float],
+    read: Callable[[dict], float | None],
     goal: Goal,
     sizes: dict[str, int] = FULL_SIZE,
 ) -> Row:
     """A number that `read` finds in a table, for networks of these `sizes`."""
     table = find_table(results.get(key), case)
-    if table is None:
+    value = read(table) if table else None
+    if value is None:
         return Row(measure, goal.text(), "", _missing(key, results))
-    return _judge(results[key], measure, read(table), goal, _disturbed(table), sizes)
+    return _judge(results[key], measure, value, goal, _disturbed(table), sizes)
 
 
 def _disturbed(table: dict[str, Any]) -> str:

@@ -75,7 +75,7 @@ def prepare_data(
         if data.splits.kind == "prepared":
             raise ConfigError(f"data.path {settings.data.path} is a prepared cache already")
         smaller = settings.data.image_size
-        prepare(
+        made = prepare(
             data.splits.sources,
             Path(out).expanduser(),
             sizes={"train": data.training.load_size, "val": smaller, "test": smaller},
@@ -86,6 +86,8 @@ def prepare_data(
             max_bad_fraction=settings.data.max_bad_fraction,
             drop_greyscale=settings.data.drop_greyscale,
         )
+        print("\n".join(made.lines()))
+        print(f"train from it with --config.data.path={out}")
     return status[0]
 
 

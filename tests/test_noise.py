@@ -34,8 +34,8 @@ def test_every_level_has_its_probability(deviation):
 
 
 def drawn(deviation, shape, seed=0):
-    grey = np.full(shape, 128, np.uint8)
-    noisy = add_noise(grey, noise_tables(deviation), np.random.default_rng(seed))
+    noisy = np.full(shape, 128, np.uint8)
+    add_noise(noisy, noise_tables(deviation), np.random.default_rng(seed))
     return noisy.astype(int) - 128
 
 
@@ -68,11 +68,8 @@ def test_pixels_are_independent_of_their_neighbours():
 )
 def test_sums_stop_at_black_and_white_and_are_grey(height, width, channels, seed):
     picture = np.random.default_rng(seed).integers(0, 256, (height, width, channels), np.uint8)
-    before = picture.copy()
-    noisy = add_noise(picture, noise_tables(70.0), np.random.default_rng(seed))
+    noisy = picture.copy()
+    add_noise(noisy, noise_tables(70.0), np.random.default_rng(seed))
     words = np.random.default_rng(seed).integers(0, 2**64, 99, dtype=np.uint64).view(np.uint16)
     noise = noise_of_words(70.0)[words[: height * width]].reshape(height, width, 1)
     np.testing.assert_array_equal(noisy, np.clip(picture + noise, 0, 255))
-    assert (noisy.dtype, noisy.shape) == (np.uint8, picture.shape)
-    assert noisy.flags.c_contiguous
-    np.testing.assert_array_equal(picture, before)

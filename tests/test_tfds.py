@@ -296,6 +296,7 @@ def test_what_is_not_known_is_refused(tmp_path, name, parts):
     with pytest.raises((ConfigError, DataError)) as caught:
         open_tfds(name, directory=str(tmp_path), validation_fraction=0.1)
     assert_one_line(caught, *parts)
+    assert not [*tmp_path.iterdir()]
 
 
 def test_without_a_network_the_command_is_named(tmp_path, monkeypatch, capfd):

@@ -1,11 +1,14 @@
 """Facts about the crops of one picture, plain and warped, against sampling written in NumPy."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxcolor.data.warps import affine, plain_crop, warp_crop
+from jaxcolor.data import warps
+from jaxcolor.data.warps import affine, plain_crop, way_back
 
 STILL = dict.fromkeys(("rotation", "shear", "zoom", "right", "down"), 0.0)
 
@@ -19,6 +22,11 @@ def smooth_picture(height=60, width=50):
 def random_picture(height, width, channels=3, seed=0):
     shape = (height, width, channels)
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def warp_crop(picture, left, top, size, matrix, fill, mirrored=False):
+    back = way_back(*picture.shape[:2], left, top, size, matrix, mirrored)
+    return warps.warp_crop(picture, size, back, fill)
 
 
 def sampled(picture, left, top, size, matrix, fill, mirrored):
@@ -162,3 +170,26 @@ def test_reflected_fill_leaves_nothing_white(angle, channels):
     warp = affine(angle, 30, -0.6, 0.5, -0.5)
     assert warp_crop(black, 0, 0, 32, warp, "reflect").max() == 0
     assert warp_crop(black, 0, 0, 32, warp, "white")[0, 0].min() == 255
+
+
+def test_crops_share_no_memory_and_pictures_of_any_size_take_turns():
+    matrix, kept = affine(10, 0, 0, 0, 0), []
+    for height, width in ((20, 30), (50, 40), (20, 30), (7, 9)):
+        picture = random_picture(height, width, seed=width)
+        crop = warp_crop(picture, 0, 0, 7, matrix, "reflect")
+        kept.append((crop, crop.copy(), sampled(picture, 0, 0, 7, matrix, "reflect", False)))
+    for crop, copy, expected in kept:
+        np.testing.assert_array_equal(crop, copy)
+        np.testing.assert_allclose(crop, expected, atol=0.6)
+
+
+def test_threads_warp_side_by_side():
+    pictures = [random_picture(90, 90, seed=seed) for seed in range(4)]
+    matrix = affine(10, 0, 0, 0, 0)
+    alone = [warp_crop(picture, 0, 0, 90, matrix, "white") for picture in pictures]
+    with ThreadPoolExecutor(4) as threads:
+        crops = threads.map(
+            lambda n: warp_crop(pictures[n % 4], 0, 0, 90, matrix, "white"), range(400)
+        )
+        for n, crop in enumerate(crops):
+            np.testing.assert_array_equal(crop, alone[n % 4])

@@ -26,22 +26,19 @@ def noise_tables(deviation):
 
 
 def add_noise(picture, tables, rng):
-    """The picture with noise added, one draw for all channels of a pixel: a grey one stays grey.
+    """Adds noise to a picture, one draw for all channels of a pixel: a grey one stays grey.
 
     Args:
-      picture: uint8 [height, width, channels], of at most 4 channels; stays as it is.
+      picture: uint8 [height, width, channels], contiguous, of at most 4 channels; changed in
+        place. Sums stop at black and white.
       tables: see `noise_tables`.
       rng: NumPy generator.
-
-    Returns:
-      uint8 [height, width, channels]; sums stop at black and white.
     """
     height, width, channels = picture.shape
     # A normal draw costs 8 ns, a quarter of a 64-bit word 1 ns: the tables make it normal.
     words = rng.integers(0, 2**64, -(-height * width // 4), dtype=np.uint64).view(np.uint16)
     words = words[: height * width].reshape(height, width)
     # In uint8 throughout: OpenCV adds 16-bit noise to uint8 in four times the time.
-    lighter, darker = (
-        cv2.merge([cv2.LUT(words, table)] * channels).reshape(picture.shape) for table in tables
-    )
-    return cv2.subtract(cv2.add(picture, lighter), darker).reshape(picture.shape)
+    for table, combine in zip(tables, (cv2.add, cv2.subtract), strict=True):
+        noise = cv2.merge([cv2.LUT(words, table)] * channels).reshape(picture.shape)
+        combine(picture, noise, dst=picture)

@@ -5,6 +5,7 @@ been closed, read over and given its name: a shard with such a file is finished.
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -166,16 +167,19 @@ def write_shards(
         for shard in shards:
             writer, contents = _write_shard(directory, shard, made, names, compression, note)
             # The disk is waited for by a thread, while others make the next records.
-            publications.append((writer, pool.submit(writer.publish, {**contents, **facts})))
+            publish = functools.partial(writer.publish, {**contents, **facts})
+            publications.append((publish, pool.submit(publish)))
             if len(publications) > 1:
-                publications.popleft()[1].result()
+                publications[0][1].result()
+                publications.popleft()
         for _, publication in publications:
             publication.result()
     finally:
         pool.shutdown(cancel_futures=True)
-        for writer, publication in publications:
+        for publish, publication in publications:
             if publication.cancelled():
-                writer.abandon()
+                with contextlib.suppress(DataError):  # what ended the work says it all
+                    publish()
 
 
 def _write_shard(directory, shard, made, names, compression, note):

@@ -105,29 +105,16 @@ def prepare_once(name: str, directory: str, prepare: Callable[[], None]) -> Any:
     return builder
 
 
-def prepare_known(name: str, directory: str) -> None:
-    """Downloads and prepares a data set that TFDS knows, in a process of its own; says so.
+def prepare_known(name: str, directory: str) -> Any:
+    """The builder of a data set that TFDS knows, downloaded and prepared in a process of its own.
 
     Raises:
       ConfigError: TFDS does not know it.
       DataError: it cannot be downloaded or prepared.
     """
     size = _download_size(name, directory)
-    print(f"{name} is not in {directory}: downloading{size} and preparing it, once", flush=True)
-    # Found by the new process wherever this one was started.
-    places = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-    finished = subprocess.run(
-        [sys.executable, "-m", __name__, name, "--directory", directory],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, places))},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    if finished.returncode:
-        said = finished.stdout.strip().splitlines() or [f"exit status {finished.returncode}"]
-        raise DataError(
-            f"{name} is not in {directory} and cannot be prepared ({said[-1]}): run `{_COMMAND} "
-            f"{name} --directory DIRECTORY` where it can, and set data.tfds_directory to a copy"
-        )
+    line = f"{name} is not in {directory}: downloading{size} and preparing it, once"
+    return prepare_once(name, directory, lambda: _prepare_apart(name, directory, line))
 
 
 def one_line(error: BaseException) -> str:
@@ -159,6 +146,25 @@ def _download_size(name, directory):
         raise ConfigError(f"no data set {name!r} in {directory} or known to TFDS: {hint}")
     files = tfds.builder_cls(base_name).url_infos or {}
     return f" {sum(int(file.size) for file in files.values()) / 1e6:,.0f} MB" if files else ""
+
+
+def _prepare_apart(name, directory, line):
+    """Runs this module as a program, after saying `line`."""
+    print(line, flush=True)
+    # Found by the new process wherever this one was started.
+    places = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    finished = subprocess.run(
+        [sys.executable, "-m", __name__, name, "--directory", directory],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, places))},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    if finished.returncode:
+        said = finished.stdout.strip().splitlines() or [f"exit status {finished.returncode}"]
+        raise DataError(
+            f"{name} is not in {directory} and cannot be prepared ({said[-1]}): run `{_COMMAND} "
+            f"{name} --directory DIRECTORY` where it can, and set data.tfds_directory to a copy"
+        )
 
 
 def _prepare(name, directory):

@@ -23,7 +23,6 @@ from jaxcolor.data.tfds_preparation import (
     import_tfds,
     one_line,
     prepare_known,
-    prepare_once,
     tfds_directory,
 )
 from jaxcolor.errors import DataError
@@ -187,7 +186,7 @@ def _open_builder(name, directory):
             f"{name} is not in {directory}: set data.path={ANIME_SKETCH_PAIRS}:PATH once, with the "
             "zip that Kaggle gives or the directory unpacked from it"
         )
-    return prepare_once(name, directory, lambda: prepare_known(name, directory))
+    return prepare_known(name, directory)
 
 
 def _check_format(name, builder):

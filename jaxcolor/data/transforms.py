@@ -10,7 +10,7 @@ from PIL import Image
 
 from jaxcolor.data import conditions
 from jaxcolor.data.noise import add_noise, noise_tables
-from jaxcolor.data.warps import FILLS, affine, plain_crop, warp_crop
+from jaxcolor.data.warps import FILLS, affine, plain_crop, warp_crop, way_back
 from jaxcolor.errors import ConfigError
 
 METHODS = {
@@ -183,21 +183,24 @@ class TrainingTransform:
         left = int(draws[0] * (width - self._size + 1))
         top = int(draws[1] * (height - self._size + 1))
         mirrored = self._flip and draws[2] < 0.5
-        warps = self._ranges.any()
-        matrix = affine(*(2 * draws[3:] - 1) * self._ranges)
-        pair = {}
-        for name, picture in fitted.items():
-            if warps:
-                moved = warp_crop(picture, left, top, self._size, matrix, self._fill, mirrored)
-            else:
-                moved = plain_crop(picture, left, top, self._size, mirrored)
-            pair[name] = moved
+        if self._ranges.any():
+            matrix = affine(*(2 * draws[3:] - 1) * self._ranges)
+            back = way_back(height, width, left, top, self._size, matrix, mirrored)
+            pair = {
+                name: warp_crop(picture, self._size, back, self._fill)
+                for name, picture in fitted.items()
+            }
+        else:
+            pair = {
+                name: plain_crop(picture, left, top, self._size, mirrored)
+                for name, picture in fitted.items()
+            }
         if self._kind != GIVEN:
             pair["condition"] = conditions.make_condition(
                 pair["target"], self._kind, rng, **self._lines
             )
         if self._noise is not None:
-            pair["condition"] = add_noise(pair["condition"], self._noise, rng)
+            add_noise(pair["condition"], self._noise, rng)
         return pair
 
     def fit_record(self, record):
