@@ -8,6 +8,7 @@ and of the same warp and noise on the device.
 """
 
 import importlib.util
+import os
 import tempfile
 from argparse import Namespace
 from collections.abc import Iterator
@@ -75,12 +76,16 @@ def describe_transform(options: Namespace) -> dict[str, Any]:
 
 
 def loaders(options: Namespace) -> list[Loader]:
-    """All contenders: ours with all threads and workers, ours on one core, and PyTorch's."""
+    """All contenders: ours with all threads and workers, ours on one core, and PyTorch's.
+
+    One core only where a process can be held to it.
+    """
     rows = []
     for origin in (FILES, CACHE):
         for workers in options.workers:
             rows += [Loader(OURS, origin, workers, threads) for threads in options.threads]
-        rows.append(ONE_CORE[origin])
+        if hasattr(os, "sched_setaffinity"):
+            rows.append(ONE_CORE[origin])
     if importlib.util.find_spec("torch") is not None:
         rows += [Loader(PYTORCH, FILES, workers) for workers in options.peer_workers]
     return rows
@@ -103,6 +108,8 @@ def measure_loaders(options: Namespace, picture_set: PictureSet) -> dict[str, An
     harness.print_table(harness.Case(title, facts, []), measured, ratios)
     for name, values in memory.items():
         print(f"{name:<40} memory {describe_memory(values)}")
+    epochs = options.repetitions * options.batches * options.batch_size / len(picture_set.paths)
+    print(f"memory: the least in each half of the turns, together {epochs:.1f} epochs or more")
     return {"title": title, **facts, **measured._asdict()} | {
         "contenders": {row.name: row._asdict() for row in rows},
         "fractions_of_limit": {},

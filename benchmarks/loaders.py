@@ -18,6 +18,7 @@ from benchmarks.bystanders import Bystanders
 from benchmarks.harness import OURS, Measurement
 
 ROOT = Path(__file__).parents[1]
+MOST_SECONDS_TO_END = 60.0
 FILES, CACHE = "files", "cache"
 # What the ratio of the fastest of ours is called, by where it reads from.
 AGAINST = {origin: f"PyTorch from files, ours from the {origin}" for origin in (FILES, CACHE)}
@@ -91,7 +92,11 @@ class LoaderProcess:
         """Ends the process and its workers."""
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
-        self._process.wait()
+        try:
+            self._process.wait(MOST_SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         self._process.stdout.close()
         self._errors.close()
 
@@ -156,12 +161,22 @@ def _start(requests, batches, stack):
     return running, failures
 
 
+def least_held(values: list[int]) -> tuple[int, int]:
+    """The least memory of the first half of the turns, and of the second.
+
+    What is held above it comes and goes with a batch that is not returned yet.
+    """
+    middle = max(1, len(values) // 2)
+    return min(values[:middle]), min(values[middle:] or values)
+
+
 def growth(values: list[int]) -> float:
-    """How much more memory is held at the end of the last turn than of the first, as a share."""
-    return values[-1] / values[0] - 1 if values[0] else 0.0
+    """How much more is held in the second half of the turns, as a share; see `least_held`."""
+    first, second = least_held(values)
+    return second / first - 1 if first else 0.0
 
 
 def describe_memory(values: list[int]) -> str:
-    """Memory at the end of the first and of the last turn, in words."""
-    first, last = values[0] / 1e6, values[-1] / 1e6
-    return f"{first:.0f} MB in turn 1, {last:.0f} MB in turn {len(values)} ({growth(values):+.1%})"
+    """What `least_held` finds, in words."""
+    first, second = (value / 1e6 for value in least_held(values))
+    return f"{first:.0f} MB, then {second:.0f} MB ({growth(values):+.1%})"

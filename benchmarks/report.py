@@ -189,7 +189,8 @@ def write_loaders(result: dict[str, Any], picture: Path) -> list[str]:
             rate = f"{table['images'] / quartiles(seconds)[1]:.0f}"
             memory = describe_memory(table["memory"][name])
             rows.append((name, spread(seconds, scale=1e3), rate, memory, len(seconds)))
-        head = ("loader", "ms a batch, median (quartiles)", "pairs/s", "memory", "samples")
+        memory = "least memory in each half of the turns"
+        head = ("loader", "ms a batch, median (quartiles)", "pairs/s", memory, "turns")
         lines += [f"### {table['title']}", "", *markdown_table(head, rows), ""]
         lines += [f"- {state(Ratio(**ratio))}" for ratio in table["ratios"]]
         lines += [f"- {name} could not run: {why}" for name, why in table["failures"].items()]

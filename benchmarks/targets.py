@@ -133,8 +133,9 @@ def _loader_rows(results: Results) -> Iterator[Row]:
             yield _value_row(results, ("end_to_end", "cpu"), measure, case, _waiting, little)
 
 
-def _pairs_on_one_core(table: dict) -> float:
-    return table["images"] / quartiles(table["samples"][ONE_CORE[CACHE].name])[1]
+def _pairs_on_one_core(table: dict) -> float | None:
+    seconds = table["samples"].get(ONE_CORE[CACHE].name)
+    return table["images"] / quartiles(seconds)[1] if seconds else None
 
 
 def _growth(table: dict) -> float:

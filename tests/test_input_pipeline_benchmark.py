@@ -203,6 +203,12 @@ def test_own_memory_is_counted():
     assert loader_probe.held_bytes() - before > 0.8 * held.nbytes
 
 
+def test_memory_grows_where_the_least_of_it_does():
+    assert loaders.growth([100, 130, 100, 130, 100]) == 0
+    assert loaders.growth([100, 110, 120, 150]) == pytest.approx(0.2)
+    assert loaders.growth([100]) == loaders.growth([0, 0]) == 0
+
+
 def test_a_loader_that_cannot_start_says_why():
     request = {"family": harness.OURS, "paths": ["missing.png"], "cache": "", "batch_size": 2}
     request |= {"transform": {"image_size": 0}, "num_threads": 0, "num_workers": 0, "cores": 0}
@@ -391,7 +397,7 @@ def test_the_report_has_a_section_with_its_plot(tmp_path):
     (folder / "input_pipeline.json").write_text(json.dumps(result))
     text = report.write_report(folder, quick=False).read_text()
     assert "## Input pipeline" in text
-    row = "| jaxcolor cache, 1 core | 30.0 (30.0..30.0) | 1067 | 100 MB in turn 1, 101 MB in turn 2"
+    row = "| jaxcolor cache, 1 core | 30.0 (30.0..30.0) | 1067 | 100 MB, then 101 MB (+1.0%) | 5 |"
     assert row in text
     assert "| decode | 4.0 (4.0..4.0) |" in text
     assert (folder / "input_pipeline_cpu.png").stat().st_size > 1000

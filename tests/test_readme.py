@@ -7,36 +7,94 @@ import sys
 
 import pytest
 from conftest import ROOT, SMALL_RUN
+from PIL import Image
+from test_anime_sketch_pairs import write_download, zipped
+from test_tfds_preparation import PREPARE
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 CONFIG_TEXTS = [path.read_text() for path in sorted(ROOT.glob("configs/*.py"))]
 
 
-def shown_commands():
-    """Every distinct training command in the README's blocks and the configs' docstrings."""
+def shown_commands(start=r"python run\.py"):
+    """Every distinct command of one kind in the README's blocks and the configs' docstrings."""
     lines = "\n".join([text for kind, text in BLOCKS if kind == "bash"] + CONFIG_TEXTS)
-    found = re.findall(r"python run\.py[^#\n]*", lines)
+    found = re.findall(rf"{start}[^#\n]*", lines)
     return sorted({" ".join(line.split()) for line in found})
 
 
+@pytest.fixture(scope="module")
+def places(tmp_path_factory, pictures):
+    """What the capital words in the README's commands stand for, each made small."""
+    root = tmp_path_factory.mktemp("readme")
+    for number, path in enumerate(sorted((pictures / "train").iterdir())):
+        pair = Image.open(path)
+        for folder, left in (("folders/A", 32), ("folders/B", 0), ("photos", 0)):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            pair.crop((left, 0, left + 32, 32)).save(root / folder / f"{number}.png")
+    archive = zipped(write_download(root / "archive"))
+    program = [sys.executable, "-c", PREPARE, str(root), "cifar10"]
+    subprocess.run(program, cwd=ROOT, check=True, capture_output=True)
+    return {
+        "ARCHIVE.zip": archive,
+        "FOLDERS": root / "folders",
+        "PHOTOS": root / "photos",
+        "CACHE": root / "cache",
+        "DIR": pictures,
+        "sets": root / "sets",
+    }
+
+
+@pytest.fixture(scope="module")
+def run_as_shown(places, environment):
+    """Runs a shown command with its places filled in and more words at its end."""
+
+    def run(line, *more):
+        for name, path in places.items():
+            line = re.sub(rf"\b{re.escape(name)}\b", str(path), line)
+        found = subprocess.run(
+            [sys.executable, *shlex.split(line)[1:], *more],
+            capture_output=True,
+            text=True,
+            env=environment | {"TFDS_DATA_DIR": str(places["sets"])},
+            cwd=ROOT,
+        )
+        assert found.returncode == 0, found.stderr
+        return found.stdout
+
+    return run
+
+
+def small(line):
+    """Overrides that make the experiment of a command small."""
+    settings = {key: value for key, value in SMALL_RUN.items() if "dropout" not in key}
+    if "paper" in line or "reference" in line:
+        settings = {key: value for key, value in settings.items() if "learning_rate" not in key}
+    return [f"--config.{key}={value}" for key, value in settings.items()]
+
+
 def test_there_are_commands_and_they_name_existing_configs():
-    assert len(shown_commands()) >= 4
+    assert len(shown_commands()) >= 10
     for path in re.findall(r"configs/\w+\.py", README):
         assert (ROOT / path).exists(), path
 
 
-@pytest.mark.parametrize("line", shown_commands())
-def test_the_command_builds_its_experiment(line, environment, pictures):
-    words = shlex.split(line.replace("DIR", str(pictures)))[2:]
-    small = {key: value for key, value in SMALL_RUN.items() if "dropout" not in key}
-    overrides = [f"--config.{key}={value}" for key, value in small.items()]
-    if "paper" in line or "reference" in line:
-        overrides = [word for word in overrides if "learning_rate" not in word]
-    command = [sys.executable, "run.py", *words, *overrides, "--dry_run"]
-    found = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
-    assert found.returncode == 0, found.stderr
-    assert "GFLOP per image" in found.stdout
+@pytest.mark.parametrize("line", [line for line in shown_commands() if "CACHE" not in line])
+def test_the_command_builds_its_experiment(line, run_as_shown):
+    assert "GFLOP per image" in run_as_shown(line, *small(line), "--dry_run")
+
+
+def test_pictures_are_checked_and_prepared_as_shown(run_as_shown, tmp_path):
+    shown = shown_commands("python -m jaxcolor")
+    (check,) = [line for line in shown if "check-data" in line]
+    (prepare,) = [line for line in shown if "prepare" in line]
+    (train,) = [line for line in shown_commands() if "CACHE" in line]
+    sizes = [word for word in small(train) if "_size" in word and "batch" not in word]
+    sheet = tmp_path / "sheet.png"
+    assert "nothing amiss" in run_as_shown(check, *sizes, f"--sheet={sheet}")
+    assert sheet.exists()
+    assert "24 train" in run_as_shown(prepare, *sizes)
+    assert "GFLOP per image" in run_as_shown(train, *small(train), "--dry_run")
 
 
 def test_the_library_example_runs():

@@ -55,7 +55,8 @@ def draw_lines(target, *, strength, thickness):
     The extended difference of Gaussians of Winnemoeller, Kyprianidis and Olsen (2012): a pixel is
     inked as far as its surroundings, under the wide Gaussian, are lighter than itself, under the
     narrow one. Their term for the picture's own tone is left out: dark areas stay white. The line
-    of an edge starts on the edge and lies on its dark side; a dark line gives one line.
+    of an edge starts on the edge and lies on its dark side; a dark line gives one line; colours of
+    one luma have no edge between them.
 
     Args:
       target: uint8 RGB [height, width, 3], or grey [height, width, 1].

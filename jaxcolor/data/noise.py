@@ -38,7 +38,7 @@ def add_noise(picture, tables, rng):
     # A normal draw costs 8 ns, a quarter of a 64-bit word 1 ns: the tables make it normal.
     words = rng.integers(0, 2**64, -(-height * width // 4), dtype=np.uint64).view(np.uint16)
     words = words[: height * width].reshape(height, width)
-    # In uint8 throughout: OpenCV adds 16-bit noise to uint8 in four times the time.
+    # In uint8 throughout: OpenCV adds 16-bit numbers to uint8 in five times the time.
     for table, combine in zip(tables, (cv2.add, cv2.subtract), strict=True):
         noise = cv2.merge([cv2.LUT(words, table)] * channels).reshape(picture.shape)
         combine(picture, noise, dst=picture)

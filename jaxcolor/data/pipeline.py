@@ -12,6 +12,9 @@ from absl import flags
 from jaxcolor.data.bad_records import BAD, read_or_replace
 from jaxcolor.errors import ConfigError, DataError
 
+_ENDLESS = 2**50
+_ORDER, _DRAWS = 1, 2  # so that no order comes from the same numbers as a draw
+
 
 def training_batches(
     source,
@@ -64,22 +67,11 @@ def training_batches(
         raise ConfigError(
             f"train.batch_size {batch_size} must be divisible by {process_count} processes"
         )
-    # grain counts a pass's seed up from the first: with the plain seed, pass 1 of seed 0 would
-    # have the order of pass 0 of seed 1.
-    order_seed, draw_seed = map(int, np.random.SeedSequence(seed).generate_state(2))
     share = batch_size // process_count
-    batches = (
-        grain.MapDataset.range(len(source))
-        # Before the shuffle: draws then belong to a record and a pass, not to a place in it.
-        .random_map(_add_draw, seed=draw_seed)
-        .shuffle(seed=order_seed)
-        # The passes go on counting: each has its own order and its own draws. There is no end to
-        # them, but grain divides the number of records as a float.
-        .repeat(2**50 // len(source), reseed_each_epoch=True)
-        .batch(batch_size)
-        .slice(slice(start_step, None))
-        # Neighbours stay together: the global batch is the same for any number of processes.
-        .map(_BatchMaker(source, transform, slice(process_index * share, None), share))
+    rows = range(process_index * share, (process_index + 1) * share)
+    steps = grain.MapDataset.range(start_step, _ENDLESS)
+    batches = steps.map(
+        _BatchMaker(source, transform, _Passes(len(source), seed), batch_size, rows)
     )
     ahead = batches.to_iter_dataset(_read_options(num_threads, prefetch))
     if num_workers:
@@ -93,25 +85,47 @@ def training_batches(
     return _until_closed(iter(ahead), on_bad)
 
 
-def _add_draw(index, rng):
-    return index, rng.integers(2**63)
+class _Passes:
+    """The order of the records in each pass, and the seeds of their draws."""
+
+    def __init__(self, count, seed):
+        self._count, self._seed = count, seed
+        self._orders = {}
+
+    def __getitem__(self, place):
+        """The record at a place in the passes laid end to end, and a generator for its draws."""
+        number, place = divmod(place, self._count)
+        index = int(self._order(number)[place])
+        # Draws belong to a record and a pass, not to a place in it.
+        return index, np.random.default_rng((_DRAWS, self._seed, number, index))
+
+    def _order(self, number):
+        # Threads may make one twice, to the same end. A batch may span two passes, and threads
+        # that read ahead may be in the next one: the last few are kept.
+        order = self._orders.get(number)
+        if order is None:
+            generator = np.random.default_rng((_ORDER, self._seed, number))
+            order = generator.permutation(np.arange(self._count, dtype=np.uint32))
+            kept = sorted(self._orders)[-2:]
+            self._orders = {n: self._orders[n] for n in kept} | {number: order}
+        return order
 
 
 class _BatchMaker:
     """Reads and transforms the records of one batch, one after the other."""
 
-    def __init__(self, source, transform, rows, share):
-        self._source, self._transform = source, transform
-        self._rows, self._share = rows, share
+    def __init__(self, source, transform, passes, batch_size, rows):
+        self._source, self._transform, self._passes = source, transform, passes
+        self._batch_size, self._rows = batch_size, rows
 
-    def __call__(self, numbered):
-        indices, draws = (column[self._rows][: self._share] for column in numbered)
+    def __call__(self, step):
         pairs, bad = [], []
-        for index, draw in zip(indices, draws, strict=True):
-            record, was_bad = read_or_replace(self._source, int(index))
-            pairs.append(self._transform(record, np.random.default_rng(int(draw))))
+        for row in self._rows:
+            index, rng = self._passes[step * self._batch_size + row]
+            record, was_bad = read_or_replace(self._source, index)
+            pairs.append(self._transform(record, rng))
             if was_bad:
-                bad.append(int(index))
+                bad.append(index)
         return _stack(pairs) | {BAD: np.array(bad, np.int64)}
 
 
