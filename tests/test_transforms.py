@@ -325,6 +325,9 @@ def test_validation_is_the_resize_alone_or_the_centre():
     transform = ValidationTransform(image_size=20, resize="bilinear", fit="crop")
     for name, half in transform(pair).items():
         np.testing.assert_array_equal(half, pair[name][5:25])
+    wide = random_pair(20, 31)
+    for name, half in transform(wide).items():
+        np.testing.assert_array_equal(half, wide[name][:, 5:25])
 
 
 WRONG = [
