@@ -105,6 +105,7 @@ def plot_loaders(tables: list[dict[str, Any]], path: Path) -> None:
             options = {"color": COLORS[family_of(kind)], "alpha": 0.8, "label": kind}
             line = "--" if CACHE in kind else "-"
             axes.plot(*zip(*sorted(points[kind]), strict=True), f"{line}{marker}", **options)
+        axes.set_xticks(sorted({count for line in points.values() for count, _ in line}))
         axes.set(xlabel="threads; of PyTorch, workers", ylabel="pairs/s", ylim=(0, None))
         axes.set_title(table["title"], fontsize=7)
     _add_legend(figure, all_axes[0])

@@ -180,10 +180,14 @@ def write_loaders(result: dict[str, Any], picture: Path) -> list[str]:
     """Milliseconds a batch, pairs a second and memory of every loader; then of the stages."""
     lines = []
     for table in result["tables"]:
-        if "contenders" not in table:
-            lines += write_samples({"tables": [table]}, picture)
-            continue
         rows = []
+        if "contenders" not in table:
+            for name, seconds in table["samples"].items():
+                rows.append((name, spread(seconds, scale=1e3, digits=2)))
+            head = ("stage", "ms a pair, median (quartiles)")
+            lines += [f"### {table['title']}", "", *markdown_table(head, rows), ""]
+            lines += [f"- {others_line(table)}", ""]
+            continue
         by_time = sorted(table["samples"].items(), key=lambda item: quartiles(item[1])[1])
         for name, seconds in by_time:
             rate = f"{table['images'] / quartiles(seconds)[1]:.0f}"

@@ -29,8 +29,8 @@ def get_config() -> ConfigDict:
             "validation_fraction": 0.05,  # where no folder says which pictures validate
             "tfds_directory": "",
             "background": "white",  # under transparent pixels
-            "line_strength": (0.7, 1.4),  # of lines drawn from pictures: contrast, and
-            "line_thickness": (0.5, 0.9),  # pixels in a picture of 256
+            "line_strength": (0.7, 2.0),  # of lines drawn from pictures: contrast, and
+            "line_thickness": (0.5, 1.2),  # pixels in a picture of 256
             "drop_greyscale": False,
             "max_bad_fraction": 0.01,  # of unreadable pictures, before the run stops
             "image_size": 256,

@@ -103,6 +103,8 @@ def _check_prepared(by_split, data, augment):
                 f"data.fit {data.fit!r}: the cache was prepared with {source.fit!r}; set that, or "
                 "prepare another with this config"
             )
+        if source.size > size:
+            print(f"{split}: resized again, from {source.size} pixels in the prepared cache")
 
 
 def _drop_greyscale(by_split):

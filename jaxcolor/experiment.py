@@ -4,7 +4,9 @@ Every section of the config holds the keyword arguments of one constructor.
 """
 
 import functools
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -210,25 +212,50 @@ def _bind_functions(values, settings, modules, plan, data) -> Functions:
 
 def compile_train_step(experiment: Experiment) -> jax.stages.Compiled:
     """The training step, compiled for the experiment's devices and shapes."""
+    return _lower_train_step(experiment).compile()
+
+
+class Programs(NamedTuple):
+    """What training runs, compiled: see `Functions`.
+
+    Attributes:
+      train_step: donates the state.
+      evaluation_step: of one validation batch.
+      predict: of one picture.
+      is_finite: of a state.
+    """
+
+    train_step: jax.stages.Compiled
+    evaluation_step: jax.stages.Compiled
+    predict: jax.stages.Compiled
+    is_finite: jax.stages.Compiled
+
+
+def compile_programs(experiment: Experiment) -> Programs:
+    """All programs of a training; each is compiled while Python traces the next."""
+    with ThreadPoolExecutor() as threads:
+        lowered = itertools.chain([_lower_train_step(experiment)], _lower_evaluation(experiment))
+        compiling = [threads.submit(program.compile) for program in lowered]
+        return Programs(*(program.result() for program in compiling))
+
+
+def _lower_train_step(experiment: Experiment) -> jax.stages.Lowered:
     state, batch, rng = _describe_inputs(experiment, experiment.settings.train.batch_size)
     step = experiment.devices.wrap(experiment.functions.train_step, donate_state=True)
-    return step.lower(state, batch, rng).compile()
+    return step.lower(state, batch, rng)
 
 
-def compile_evaluation(experiment: Experiment) -> tuple[Callable, Callable, Callable]:
-    """The evaluation step, the prediction of one picture, and `is_finite`, compiled."""
+def _lower_evaluation(experiment: Experiment) -> Iterator[jax.stages.Lowered]:
+    """The evaluation step, the prediction of one picture, and `is_finite`."""
     devices, functions = experiment.devices, experiment.functions
     state, batch, rng = _describe_inputs(experiment, evaluation_batch_size(experiment))
     mask = jax.ShapeDtypeStruct(batch["target"].shape[:1], np.float32, sharding=devices.sharded)
-    evaluation_step = devices.wrap(functions.evaluation_step)
+    yield devices.wrap(functions.evaluation_step).lower(state, {**batch, "mask": mask}, rng)
     one = jax.ShapeDtypeStruct(
         (1, *batch["condition"].shape[1:]), np.uint8, sharding=devices.replicated
     )
-    return (
-        evaluation_step.lower(state, {**batch, "mask": mask}, rng).compile(),
-        jax.jit(functions.predict).lower(state, one, rng).compile(),
-        jax.jit(steps.is_finite).lower(state).compile(),
-    )
+    yield jax.jit(functions.predict).lower(state, one, rng)
+    yield jax.jit(steps.is_finite).lower(state)
 
 
 def evaluation_batch_size(experiment: Experiment) -> int:

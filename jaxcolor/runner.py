@@ -11,12 +11,7 @@ from tqdm import tqdm
 from jaxcolor.data import pipeline
 from jaxcolor.data.bad_records import BadRecords, read_or_replace
 from jaxcolor.errors import WorkdirError
-from jaxcolor.experiment import (
-    Experiment,
-    compile_evaluation,
-    compile_train_step,
-    evaluation_batch_size,
-)
+from jaxcolor.experiment import Experiment, compile_programs, evaluation_batch_size
 from jaxcolor.loader_advice import Advice
 from jaxcolor.starting_point import initial_state
 from jaxcolor.training import loop
@@ -45,7 +40,8 @@ def run(experiment: Experiment, workdir: str | Path) -> GanState:
 def _run(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) -> GanState:
     state = initial_state(experiment, workdir, checkpoints)
     plan, devices = experiment.plan, experiment.devices
-    step = int(jax.device_get(state.step))
+    # A fresh state is still being computed: asking it for its step would wait for that.
+    step = checkpoints.latest() or 0
     if step >= plan.total_steps:
         print(
             f"{workdir} is trained: {plan.epochs} epochs, {step} steps. "
@@ -74,17 +70,13 @@ def make_parts(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) 
     ]
     print("compiling ...", flush=True)
     started = time.perf_counter()
-    train_step = compile_train_step(experiment)
-    evaluation_step, predict, is_finite = compile_evaluation(experiment)
+    programs = compile_programs(experiment)
     seconds = time.perf_counter() - started
     print(f"compiled in {seconds:.1f} s", flush=True)
     return loop.Parts(
         parallel=experiment.devices,
-        train_step=train_step,
+        **programs._asdict(),
         compile_seconds=seconds,
-        evaluation_step=evaluation_step,
-        predict=predict,
-        is_finite=is_finite,
         open_batches=functools.partial(_open_batches, experiment, bad[0]),
         count_bad=lambda: sum(records.take_count() for records in bad),
         advise=Advice(training, data.training, prepared=data.splits.kind == "prepared"),

@@ -400,5 +400,5 @@ def test_the_report_has_a_section_with_its_plot(tmp_path):
     assert "## Input pipeline" in text
     row = "| jaxcolor cache, 1 core | 30.0 (30.0..30.0) | 1067 | 100 MB, then 101 MB (+1.0%) | 5 |"
     assert row in text
-    assert "| decode | 4.0 (4.0..4.0) |" in text
+    assert "| decode | 4.00 (4.00..4.00) |" in text
     assert (folder / "input_pipeline_cpu.png").stat().st_size > 1000

@@ -119,14 +119,17 @@ class _BatchMaker:
         self._batch_size, self._rows = batch_size, rows
 
     def __call__(self, step):
-        pairs, bad = [], []
+        bad = []
+        batch = _stack(self._pairs(step, bad), len(self._rows))
+        return batch | {BAD: np.array(bad, np.int64)}
+
+    def _pairs(self, step, bad):
         for row in self._rows:
             index, rng = self._passes[step * self._batch_size + row]
             record, was_bad = read_or_replace(self._source, index)
-            pairs.append(self._transform(record, rng))
             if was_bad:
                 bad.append(index)
-        return _stack(pairs) | {BAD: np.array(bad, np.int64)}
+            yield self._transform(record, rng)
 
 
 class ValidationBatches:
@@ -156,7 +159,7 @@ class ValidationBatches:
         mask = [place not in bad for place in places]
         # The last picture fills the batch up: compiled code takes one shape only.
         missing = self._batch_size - len(pairs)
-        batch = _stack(pairs + pairs[-1:] * missing)
+        batch = _stack(pairs + pairs[-1:] * missing, self._batch_size)
         mask = np.array(mask + [False] * missing, np.float32)
         return batch | {"mask": mask, BAD: np.array(bad, np.int64)}
 
@@ -191,8 +194,15 @@ def validation_batches(source, transform, *, batch_size, num_threads=4, prefetch
     )
 
 
-def _stack(pairs):
-    return {name: np.stack([pair[name] for pair in pairs]) for name in ("condition", "target")}
+def _stack(pairs, count):
+    """`count` pairs as one batch, filled row by row: the next pair takes the last one's memory."""
+    batch = {}
+    for row, pair in enumerate(pairs):
+        for name in ("condition", "target"):
+            if row == 0:
+                batch[name] = np.empty((count, *pair[name].shape), pair[name].dtype)
+            batch[name][row] = pair[name]
+    return batch
 
 
 def _until_closed(batches, on_bad):

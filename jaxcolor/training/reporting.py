@@ -1,4 +1,8 @@
-"""What a run leaves for people: metrics.jsonl, TensorBoard events, timing.csv, sample sheets."""
+"""What a run leaves for people: metrics.jsonl, TensorBoard events, timing.csv, sample sheets.
+
+Matplotlib and tensorboardX, which imports PyTorch where that is installed, take up to two seconds
+to import: that is done when they are needed, not before the first step.
+"""
 
 import csv
 import dataclasses
@@ -10,11 +14,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.proto.summary_pb2 import Summary
 
 SAMPLE_TITLES = ("Input Image", "Ground Truth", "Predicted Image")
 
@@ -67,13 +66,7 @@ class RunLog:
         _keep_rows(self.timing_path, self._is_past_timing)
         if self.timing_path.exists() and not self.timing_path.read_text().startswith("epoch"):
             self.timing_path.unlink()  # the rows of a table without its head
-        directory = self.workdir / "tensorboard"
-        directory.mkdir(exist_ok=True)
-        # Written in this thread, so that a full disk is an error here and not in another thread.
-        self._events = EventsWriter(str(directory / "events"))
-        self._write_event(  # TensorBoard drops what an earlier run wrote of the steps to come
-            step=self.first_step + 1, session_log=SessionLog(status=SessionLog.START)
-        )
+        self._events = None
 
     def metrics(self, step: int, epoch: int, kind: str, values: dict[str, float]) -> None:
         """Writes one row and its events.
@@ -90,10 +83,9 @@ class RunLog:
         }
         with self.metrics_path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
-        for name, value in values.items():
-            scalar = Summary.Value(tag=f"{kind}/{name}", simple_value=value)
-            self._write_event(step=step, summary=Summary(value=[scalar]))
-        self._events.flush()
+        if self._events is None:
+            self._events = _Events(self.workdir / "tensorboard", self.first_step + 1)
+        self._events.write(step, {f"{kind}/{name}": value for name, value in values.items()})
 
     def timing(self, timing: EpochTiming) -> None:
         """Writes one row of timing.csv."""
@@ -106,10 +98,8 @@ class RunLog:
 
     def close(self) -> None:
         """Flushes the events."""
-        self._events.close()
-
-    def _write_event(self, **content) -> None:
-        self._events.write_event(Event(wall_time=time.time(), **content))
+        if self._events is not None:
+            self._events.close()
 
     def _is_past_metric(self, line: str) -> bool:
         try:
@@ -123,6 +113,35 @@ class RunLog:
             return True
         complete = len(rest) == len(EpochTiming._fields) - 1
         return complete and epoch.isdigit() and int(epoch) < self.first_epoch
+
+
+class _Events:
+    """TensorBoard's events, written in this thread, so that a full disk is an error here."""
+
+    def __init__(self, directory: Path, first_step: int):
+        """Events into `directory`; those of earlier runs from `first_step` on are dropped."""
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto import event_pb2, summary_pb2
+
+        directory.mkdir(exist_ok=True)
+        self._event, self._summary = event_pb2.Event, summary_pb2.Summary
+        self._writer = EventsWriter(str(directory / "events"))
+        log = event_pb2.SessionLog
+        self._write(step=first_step, session_log=log(status=log.START))
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """Writes scalars by name, and flushes."""
+        for name, value in values.items():
+            scalar = self._summary.Value(tag=name, simple_value=value)
+            self._write(step=step, summary=self._summary(value=[scalar]))
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Flushes and closes."""
+        self._writer.close()
+
+    def _write(self, **content) -> None:
+        self._writer.write_event(self._event(wall_time=time.time(), **content))
 
 
 def _keep_rows(path: Path, is_kept: Callable[[str], bool]) -> None:
@@ -166,6 +185,9 @@ def write_sample_sheet(
       predictions: the same for the predicted ones.
       heading: a line above them.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     count = len(conditions)
     figure = Figure(figsize=(7.8, 2.62 * count + 0.7), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
