@@ -38,6 +38,9 @@ def _run(name: str, words: list[str]) -> int:
     if name == "prepare":
         flags.DEFINE_string("out", None, "Directory of the cache.", flag_values=values)
         flags.DEFINE_integer("workers", 0, "Threads; 0 for all cores.", flag_values=values)
+        flags.DEFINE_bool(
+            "compress", False, "Less disk for drawings, more time to read.", flag_values=values
+        )
     else:
         flags.DEFINE_string(
             "sheet", None, "Contact sheet. Default: check-data.png", flag_values=values
@@ -50,7 +53,8 @@ def _run(name: str, words: list[str]) -> int:
     command.parse_flags(words, values)
     config, overridden = values.config, config_flags.get_override_values(values["config"])
     if name == "prepare":
-        return data_commands.prepare_data(config, overridden, values.out, workers=values.workers)
+        options = {"workers": values.workers, "compress": values.compress}
+        return data_commands.prepare_data(config, overridden, values.out, **options)
     return data_commands.check_data(
         config,
         overridden,

@@ -57,7 +57,12 @@ def check_data(
 
 
 def prepare_data(
-    config: ConfigDict, overridden: Iterable[str], out: str | None, *, workers: int
+    config: ConfigDict,
+    overridden: Iterable[str],
+    out: str | None,
+    *,
+    workers: int,
+    compress: bool,
 ) -> int:
     """Decodes and resizes the pictures of a config once, into a cache; returns the exit status.
 
@@ -66,6 +71,7 @@ def prepare_data(
       overridden: keys set on the command line, "section.key".
       out: directory of the cache.
       workers: threads; 0 for as many as there are cores.
+      compress: whether to take less of the disk and more time to read.
     """
     with errors_as_lines() as status:
         if not out:
@@ -85,6 +91,7 @@ def prepare_data(
             workers=workers,
             max_bad_fraction=settings.data.max_bad_fraction,
             drop_greyscale=settings.data.drop_greyscale,
+            compress=compress,
         )
         print("\n".join(made.lines()))
         print(f"train from it with --config.data.path={out}")

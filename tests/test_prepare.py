@@ -251,18 +251,17 @@ def test_the_manifest_says_what_is_there(finished):
     verify(finished)
 
 
-def test_only_what_shrinks_is_compressed(tmp_path):
-    flat = {"target": np.full((64, 64, 3), 200, np.uint8)}
-    for name, record, compression in (
-        ("flat", flat, "zstd:3"),
-        ("noise", {"target": noise(0, 64, 64)}, "uncompressed"),
-    ):
+def test_compression_loses_nothing_and_is_only_on_request(tmp_path):
+    record = {"target": np.full((64, 64, 3), 200, np.uint8)}
+    for name, compress in (("small", True), ("raw", False)):
         directory = tmp_path / name
-        make(directory, *[Listed([record] * 30)] * 2, sizes={"train": 64, "val": 64})
-        assert read_manifest(directory)["plan"]["compression"] == compression
+        options = {"sizes": {"train": 64, "val": 64}, "compress": compress}
+        make(directory, *[Listed([record] * 30)] * 2, **options)
         assert_same(PreparedSource(directory, "train")[29], record)
+        with pytest.raises(DataError, match="was prepared otherwise"):
+            make(directory, *[Listed([record] * 30)] * 2, **options | {"compress": not compress})
     sizes = [
-        read_manifest(tmp_path / name)["splits"]["train"]["bytes"] for name in ("flat", "noise")
+        read_manifest(tmp_path / name)["splits"]["train"]["bytes"] for name in ("small", "raw")
     ]
     assert sizes[1] > 30 * 64 * 64 * 3
     assert sizes[1] - sizes[0] > 0.8 * 30 * 64 * 64 * 3 - 8 * 65536

@@ -26,7 +26,7 @@ from jaxcolor import __version__
 from jaxcolor.data.pictures import is_greyscale
 from jaxcolor.data.prepare_plan import begin, check_same, make_plan, plan_shards
 from jaxcolor.data.prepared import FORMAT, MANIFEST, UNFINISHED, VERSION, is_prepared, read_manifest
-from jaxcolor.data.record_format import PARTS, decode_record, encode_record
+from jaxcolor.data.record_format import PARTS, RAW, ZSTD, decode_record, encode_record
 from jaxcolor.data.shards import (
     GREYSCALE,
     KEPT,
@@ -102,6 +102,7 @@ def prepare(
     workers: int = 0,
     max_bad_fraction: float = 0.01,
     drop_greyscale: bool = False,
+    compress: bool = False,
     progress: bool = True,
     shard_bytes: int = SHARD_BYTES,
 ) -> Prepared:
@@ -121,6 +122,7 @@ def prepare(
       workers: threads; 0 for as many as there are cores.
       max_bad_fraction: share of a split's pictures that may be left out as unreadable.
       drop_greyscale: whether to leave out pictures whose target is greyscale.
+      compress: whether to compress the records, without loss: see `record_format`.
       progress: whether to show a bar if standard error is a terminal.
       shard_bytes: size of a shard before compression, about.
 
@@ -136,7 +138,8 @@ def prepare(
     splits = {split: source for split, source in splits.items() if len(source) or split != "test"}
     names = {split: list(source.names) for split, source in splits.items()}
     options = {"description": dict(description or {}), "method": method, "fit": fit}
-    plan = make_plan(names, sizes, shard_bytes, options | {"drop_greyscale": drop_greyscale})
+    options |= {"drop_greyscale": drop_greyscale, "compression": ZSTD if compress else RAW}
+    plan = make_plan(names, sizes, shard_bytes, options)
     kept, was_complete = 0, False
     try:
         with _own_directory(directory):
@@ -145,7 +148,7 @@ def prepare(
                 check_same(directory, manifest["plan"], plan)
             else:
                 make = functools.partial(_make_record, splits, plan)
-                plan = begin(directory, plan, make)
+                begin(directory, plan, make)
                 bad = _BadPictures(plan, max_bad_fraction)
                 kept = _write_splits(
                     directory, plan, names, make, bad, workers=workers, progress=progress

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from jaxcolor.data.prepared import UNFINISHED, VERSION
-from jaxcolor.data.record_format import PARTS, RAW, ZSTD
+from jaxcolor.data.record_format import PARTS, ZSTD
 from jaxcolor.data.shards import KEPT, Make, Shard, divide, json_sha256, write_json
 from jaxcolor.errors import DataError
 
 MOST_SHARDS = 200  # of a split: its reader keeps a file open for each
 _SAMPLES = 8  # pictures of each split, to guess the cache's size by
-_WORTH_COMPRESSING = 0.5
 _SHOWN = 3
 
 
@@ -25,7 +24,7 @@ def make_plan(
     shard_bytes: int,
     options: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The plan, in a form that JSON gives back as it was; all but "compression" is in it.
+    """The plan, in a form that JSON gives back as it was.
 
     Args:
       names: of the pictures, by split.
@@ -56,8 +55,8 @@ def plan_shards(plan: Mapping[str, Any], split: str) -> list[Shard]:
     return divide(split, planned["pictures"], planned["pictures_per_shard"])
 
 
-def begin(directory: Path, plan: dict[str, Any], make: Make) -> dict[str, Any]:
-    """The plan with its "compression", which `directory` holds from now on.
+def begin(directory: Path, plan: dict[str, Any], make: Make) -> None:
+    """Writes the plan down in `directory`, or goes on with the same one.
 
     Args:
       directory: of the cache; may hold finished shards of this plan.
@@ -76,20 +75,16 @@ def begin(directory: Path, plan: dict[str, Any], make: Make) -> dict[str, Any]:
         raise DataError(
             f"{directory / UNFINISHED} is damaged ({error}): delete {directory} and start anew"
         ) from error
-    if old is None:
-        plan = {"compression": ZSTD if shrinks_to <= _WORTH_COMPRESSING else RAW, **plan}
-    else:
+    if old is not None:
         check_same(directory, old, plan)
-        plan = old
     _check_space(directory, needed * (shrinks_to if plan["compression"] == ZSTD else 1))
     if old is None:
         write_json(directory / UNFINISHED, plan)
-    return plan
 
 
 def check_same(directory: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     """Raises DataError, saying what differs, unless a cache was made by the same plan."""
-    different = list(_differences(old, {"compression": old.get("compression"), **new}))
+    different = list(_differences(old, new))
     if different:
         shown = "; ".join(different[:_SHOWN]) + ("; and more" if different[_SHOWN:] else "")
         raise DataError(
