@@ -16,11 +16,12 @@ from ml_collections import ConfigDict
 
 from jaxcolor import description, experiment, runner
 from jaxcolor.data import checks
-from jaxcolor.errors import UserError
+from jaxcolor.errors import DataError, UserError
 from jaxcolor.training.loop import Interrupted
 
 BAD_USAGE = 2
 INTERRUPTED = 130
+FEW = 8
 
 
 def parse_flags(argv: list[str], values: flags.FlagValues) -> list[str]:
@@ -88,9 +89,7 @@ def train(
             print(description.describe(built))
         else:
             device = jax.devices()[0].device_kind
-            splits = built.data.splits
-            found = checks.quick_check(splits.sources, splits.notes())
-            print("\n".join(found.lines()), flush=True)
+            _check_pictures(built)
             print(
                 f"{len(built.sources[0])} pictures to train on, {len(built.sources[1])} to "
                 f"validate on; {built.devices.device_count} x {device}; results in {workdir}",
@@ -98,6 +97,28 @@ def train(
             )
             runner.run(built, workdir)
     return status[0]
+
+
+def _check_pictures(built: experiment.Experiment) -> None:
+    """Prints what the files' headers tell; raises DataError if a run could not but stop of it."""
+    splits, most = built.data.splits, built.settings.data.max_bad_fraction
+    found = checks.quick_check(splits.sources, splits.notes())
+    print("\n".join(found.lines()), flush=True)
+    for finding in found.findings:
+        bad, count = len(finding.items), found.examined.get(finding.split, 0)
+        if finding.kind == "unreadable" and bad > most * count and finding.split != "test":
+            raise DataError(
+                f"{bad} of {count} pictures of {finding.split} cannot be read, more than "
+                f"data.max_bad_fraction {most:g} allows: remove or mend them, or raise it; the "
+                f"first: {finding.items[0][1]}"
+            )
+    validating = len(splits.sources["val"])
+    if validating < FEW:
+        print(
+            f"note: only {validating} of the pictures validate, which tells little: put more into "
+            "a folder val, or raise data.validation_fraction",
+            flush=True,
+        )
 
 
 def _set_up_jax() -> None:

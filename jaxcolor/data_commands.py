@@ -94,7 +94,7 @@ def prepare_data(
             compress=compress,
         )
         print("\n".join(made.lines()))
-        print(f"train from it with --config.data.path={out}")
+        print(f"train from it with --config.data.path={out}, and the rest of the flags as here")
     return status[0]
 
 
@@ -103,6 +103,8 @@ def _open(
 ) -> tuple[Settings, DataSet]:
     """The settings and the pictures of a config."""
     values, _ = experiment.resolve(config, overridden)
+    if not values["data"]["path"]:
+        print("no data.path: the demo set", flush=True)
     settings = read_settings(values)
     return settings, open_data(values, settings, drop_greyscale=drop_greyscale)
 

@@ -122,7 +122,10 @@ def test_a_picture_that_cannot_be_halved_is_named_once(tmp_path, which, side, od
     save(tmp_path / "train" / "odd.png", noise(50, *odd))
     source = open_folder(tmp_path / "train", target_side=side)
     report = which({"train": source})
-    assert found(report) == {("odd", "train"): ["odd"]}
+    kinds = {("odd", "train"): ["odd"]}
+    if side == "top":  # which 16x8 pictures are not
+        kinds[("halves", "train")] = ["16x4 in files of 16x8"]
+    assert found(report) == kinds
     assert report.findings[0].items == (("odd", f"{odd[0]}x{odd[1]}"),)
 
 
@@ -193,7 +196,7 @@ def test_a_target_in_two_splits_is_the_first_problem_said(tmp_path):
     }
     assert report.problems == 4
     first = report.lines()[2]
-    assert first.startswith("PROBLEM in val: 3 pictures with the target of another split's")
+    assert first.startswith("PROBLEM in val: 3 pictures also in another split")
     assert "redrawn (= train/train04)" in first
 
 
@@ -394,3 +397,14 @@ def test_a_name_that_is_no_text_can_be_printed_and_saved(tmp_path):
     report = Report({}, {}, False, {}, (Finding("unpaired", "", ((name, ""),)),))
     assert report.lines()[-1].endswith("bad??name")
     assert Report.from_json(report.to_json()) == report
+
+
+def test_halves_far_from_square_are_remarked_on(tmp_path):
+    clean_splits(tmp_path)
+    for which in (quick_check, full_check):
+        source = open_folder(tmp_path / "train", target_side="top")
+        report = which({"train": source})
+        assert report.problems == 0
+        (line,) = [line for line in report.lines() if "halves" in line]
+        assert "16x4 in files of 16x8" in line
+        assert "data.target_side" in line

@@ -189,6 +189,10 @@ def test_pictures_are_listed_by_name_with_their_folders(tmp_path):
     assert found.names == ["10", "9", "a", "b", "sub dir/deep/c", "sub dir/ü"]
     assert all(read_picture(path).shape == (4, 8, 3) for path in found.paths)
     assert found.ignored == []
+    (tmp_path / "phone.HEIC").write_bytes(b"no matter")
+    ((path, reason),) = list_pictures(tmp_path).ignored
+    assert path == str(tmp_path / "phone.HEIC")
+    assert reason.startswith("of another kind than .bmp")
 
 
 def test_names_stay_different_where_only_the_suffix_differs(tmp_path):

@@ -246,7 +246,7 @@ def test_a_condition_is_made_of_the_target_as_it_comes_out(kind):
     look = {"line_strength": (1.0, 1.0), "line_thickness": (2.0, 2.0)}
     target = smooth_picture(50, 60)
     options = {"image_size": 32, "condition": kind, **look}
-    training = TrainingTransform(**options, load_size=40, **WARP)
+    training = TrainingTransform(**options, load_size=40, **WARP, fill="reflect")
     validation = ValidationTransform(**options, fit="crop")
     # What the record has is not looked at.
     for record in ({"target": target}, {"target": target, "condition": target[:3]}):
@@ -362,3 +362,18 @@ def test_values_out_of_range_are_named(constructor, wrong, message):
         constructor(**wrong)
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("fill", ["white", "reflect"])
+def test_the_border_of_what_is_filled_in_is_no_line(fill):
+    """A picture of one dark colour has no lines, wherever it is turned and shifted to."""
+    transform = TrainingTransform(
+        image_size=64, load_size=64, condition="lines", rotation=20.0, shift=0.2, fill=fill
+    )
+    record = {"target": np.full((64, 64, 3), 60, np.uint8)}
+    whites = 0
+    for seed in range(20):
+        pair = transform(record, np.random.default_rng(seed))
+        whites += int((pair["target"] == 255).all(-1).sum())
+        assert pair["condition"].min() == 255
+    assert (whites > 0) == (fill == "white")

@@ -73,7 +73,7 @@ class BadRecords:
         bad, count = len(self._known) * self._process_count, len(self._source)
         if bad > self._most * count:
             raise DataError(
-                f"{self._reason(index)}. With it {bad} of {count} pictures are bad, more than "
-                f"data.max_bad_fraction {self._most:g} allows: python -m jaxcolor check-data names "
-                "them all"
+                f"{self._reason(index)}. With it {bad} of {count} pictures were bad so far, more "
+                f"than data.max_bad_fraction {self._most:g} allows: remove them (python -m "
+                "jaxcolor check-data, with the same flags, names them all), or raise it"
             )

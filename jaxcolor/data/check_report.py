@@ -6,7 +6,7 @@ from typing import NamedTuple
 # What each kind of finding is called, the worst first. Problems make check-data fail: they spoil
 # what is learned or measured. Remarks are worth knowing.
 PROBLEMS = {
-    "leakage": "picture{s} with the target of another split's, so scores flatter: keep them in one",
+    "leakage": "picture{s} also in another split, so that scores flatter: remove one of each",
     "damaged": "fault{s} in the prepared cache",
     "unreadable": "picture{s} that cannot be read",
     "odd": "picture{s} of an odd size, which cannot be halved into target and condition",
@@ -14,12 +14,15 @@ PROBLEMS = {
 }
 REMARKS = {
     "stray": "picture{s} of another shape than the rest, perhaps no pair side by side",
+    "halves": "shape{s} of the halves of most files: if they are no pairs, set data.target_side or "
+    "data.condition",
     "size": "pair{s} whose target and condition differ in size",
     "unpaired": "file{s} left out for want of a partner",
     "duplicate": "picture{s} with the very pixels of another",
     "greyscale": "colour target{s} without colour",
     "ignored": "file{s} ignored",
-    "incomparable": "split{s} stored at another size, so that duplicates across the two go unseen",
+    "incomparable": "split{s} stored at another size, so that pictures in both go unnoticed: check "
+    "the originals",
 }
 
 

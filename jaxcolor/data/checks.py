@@ -28,6 +28,7 @@ RECORDS = 32  # decoded by a quick check in each split that has no files
 CHUNK = 16  # records a thread takes at a time
 HEADER_THREADS = 4  # no gain on a local disk, much on one across a network
 ALIKE = 1.1  # aspect ratios within this factor count as one shape
+UNLIKELY = 1.25  # halves of pairs are seldom further from a square
 STRAY = 1.4  # a shape further than this factor from the others' is a stray
 DIGEST_BYTES = 16
 
@@ -169,8 +170,21 @@ def _inspect(source, indices, *, decode, bar=None) -> _Inspection:
                 bar.update()
     if along is not None:
         faults["stray"] = _strays(by_size, names)
+        faults["halves"] = _unlikely_halves(by_size, along)
     faults = {kind: items for kind, items in faults.items() if items}
     return _Inspection(len(indices), dict(by_size), dict(by_target), faults)
+
+
+def _unlikely_halves(by_size, along):
+    """The halves of the most frequent size, if they are far from square as pairs' seldom are."""
+    if not by_size:
+        return []
+    size = list(max(by_size, key=lambda size: len(by_size[size])))
+    whole = _text(size)
+    size[along] //= 2
+    if max(size) <= UNLIKELY * min(size):
+        return []
+    return [(f"{_text(size)} in files of {whole}", "")]
 
 
 def _look(source, index, *, has_files, decode) -> _Look:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -110,7 +111,8 @@ def _compose(rows, titles, heading):
     heights = [max(view.height for view in views) for _, views in rows]
     lefts = [MARGIN + sum(widths[:column]) + GAP * column for column in columns]
     width = lefts[-1] + widths[-1] + MARGIN
-    font = ImageFont.load_default(14)
+    # Matplotlib's: Pillow's own has no letters beyond ASCII.
+    font = ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), 13)
     lines = _wrap(printable(heading), width - 2 * MARGIN, font)
     height = 2 * MARGIN + TEXT_HEIGHT * (len(lines) + 1)
     height += sum(heights) + (TEXT_HEIGHT + GAP) * len(rows) - GAP

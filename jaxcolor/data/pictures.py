@@ -18,6 +18,9 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 from jaxcolor.errors import ConfigError, DataError
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+# Pictures too, which are not read: worth a word, as other files are not.
+OTHER_SUFFIXES = (".avif", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".psd", ".svg", ".tga")
+OTHER_SUFFIXES += (".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf")  # of cameras
 BACKGROUNDS = ("white", "black")
 # A pixel this far from grey (largest less smallest channel, of 255) shows: JPEG alone stays below.
 _VISIBLE_CHROMA = 12
@@ -96,7 +99,8 @@ def list_pictures(directory: str | Path) -> Listing:
     """
     root = Path(directory)
     if not is_directory(root):
-        raise DataError(f"no directory {directory}: set data.path to where the pictures are")
+        what = f"{directory} is a file" if root.is_file() else f"no directory {directory}"
+        raise DataError(f"{what}: set data.path to the folder that holds the pictures")
     found, ignored = [], []
     _walk(str(root), "", [], found, ignored)
     found.sort()  # the order of a directory differs between file systems
@@ -146,6 +150,8 @@ def _walk(directory, prefix, parents, found, ignored):
             else:
                 reason = "a link to nothing" if entry.is_symlink() else "not a file"
                 ignored.append((entry.path, reason))
+        elif entry.name.lower().endswith(OTHER_SUFFIXES):
+            ignored.append((entry.path, f"of another kind than {', '.join(SUFFIXES)}"))
 
 
 def _to_rgb(image, background):

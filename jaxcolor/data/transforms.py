@@ -4,13 +4,15 @@ A record is {"target"} or {"condition", "target"}: uint8 [height, width, channel
 target in RGB; the two may differ in size. Its transform is {"condition", "target"} at one size.
 """
 
+import math
+
 import cv2
 import numpy as np
 from PIL import Image
 
 from jaxcolor.data import conditions
 from jaxcolor.data.noise import add_noise, noise_tables
-from jaxcolor.data.warps import FILLS, affine, plain_crop, warp_crop, way_back
+from jaxcolor.data.warps import FILLS, affine, near_outside, plain_crop, warp_crop, way_back
 from jaxcolor.errors import ConfigError
 
 METHODS = {
@@ -183,7 +185,8 @@ class TrainingTransform:
         left = int(draws[0] * (width - self._size + 1))
         top = int(draws[1] * (height - self._size + 1))
         mirrored = self._flip and draws[2] < 0.5
-        if self._ranges.any():
+        warps = self._ranges.any()
+        if warps:
             matrix = affine(*(2 * draws[3:] - 1) * self._ranges)
             back = way_back(height, width, left, top, self._size, matrix, mirrored)
             pair = {
@@ -199,6 +202,11 @@ class TrainingTransform:
             pair["condition"] = conditions.make_condition(
                 pair["target"], self._kind, rng, **self._lines
             )
+        if self._kind == "lines" and warps and self._fill == "white":
+            # Where the picture ends there is no edge of anything in it.
+            margin = math.ceil(3 * max(self._lines["line_thickness"]) * self._size / 256) + 1
+            outside = near_outside(height, width, self._size, back, margin)
+            pair["condition"][outside] = 255
         if self._noise is not None:
             add_noise(pair["condition"], self._noise, rng)
         return pair

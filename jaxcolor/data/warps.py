@@ -88,6 +88,22 @@ def warp_crop(picture, size, back, fill):
     return cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB)
 
 
+def near_outside(height, width, size, back, margin):
+    """Bool [size, size]: which pixels of a warped crop lie near to where there is no picture.
+
+    Args:
+      height: rows of the picture.
+      width: columns of the picture.
+      size: side of the crop in pixels.
+      back: see `way_back`.
+      margin: how many pixels count as near.
+    """
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    inside = np.full((height, width), 255, np.uint8)
+    inside = cv2.warpAffine(inside, back, (size, size), flags=flags, borderValue=0)
+    return cv2.erode(inside, np.ones((2 * margin + 1,) * 2, np.uint8)) < 255
+
+
 def _memory(name, height, width):
     """Uint8 [height, width, 4], the same memory for every call of a thread with this name."""
     count = 4 * height * width
