@@ -54,7 +54,7 @@ def test_more_than_may_be_are_refused_in_one_line(processes, allowed):
     for index in range(allowed):
         records.note([index])
     with pytest.raises(
-        DataError, match=r"of 400 pictures are bad, more than data.max_bad_fract"
+        DataError, match=r"of 400 pictures were bad so far, more than data.max_bad_f"
     ) as e:
         records.note([8])
     assert str(e.value).startswith("8 is broken. ")
