@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from jaxcolor import description, experiment, runner
 from jaxcolor.data import checks
+from jaxcolor.data.check_report import printable
 from jaxcolor.errors import DataError, UserError
 from jaxcolor.training.loop import Interrupted
 
@@ -139,7 +140,10 @@ def errors_as_lines() -> Iterator[list[int]]:
     try:
         yield status
     except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {printable(str(error))}\n")
+        status[0] = 1
+    except BrokenPipeError:  # whoever read the output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status[0] = 1
     except Interrupted as wish:
         sys.stderr.write(f"{wish}\n")

@@ -11,6 +11,7 @@ from jaxcolor.command import errors_as_lines
 from jaxcolor.data.checks import full_check, quick_check
 from jaxcolor.data.contact_sheet import write_contact_sheet
 from jaxcolor.data.layouts import Splits
+from jaxcolor.data.pictures import expand
 from jaxcolor.data.prepare import prepare
 from jaxcolor.data.prepared import verify
 from jaxcolor.dataset import DataSet, open_data
@@ -83,7 +84,7 @@ def prepare_data(
         smaller = settings.data.image_size
         made = prepare(
             data.splits.sources,
-            Path(out).expanduser(),
+            expand(out),
             sizes={"train": data.training.load_size, "val": smaller, "test": smaller},
             method=settings.data.resize,
             fit=settings.data.fit,

@@ -45,7 +45,12 @@ class DataSet(NamedTuple):
         """What the data adds to a resolved config: enough to tell other pictures from these."""
         names = self.splits.sources["train"].names
         digest = hashlib.sha256("\n".join(names).encode("utf-8", "replace")).hexdigest()
-        return {"training_pictures": len(names), "training_names": digest[:16]}
+        return {
+            "training_pictures": len(names),
+            "training_names": digest[:16],
+            "condition": self.splits.condition,
+            "condition_channels": self.condition_channels,
+        }
 
 
 def open_data(
@@ -65,11 +70,15 @@ def open_data(
     data = settings.data
     options = {name: getattr(data, name) for name in _LAYOUT_KEYS}
     path = data.path
+    if not path and data.source == "tfds":
+        raise ConfigError("data.source=tfds needs data.path, the name of a data set")
     if not path:
         chosen = DemoSettings(**configuration.arguments("demo", values["demo"], DemoSettings))
         path = demo.demo_directory(size=data.image_size, **chosen._asdict())
         options |= {"source": "side_by_side", "target_side": "left"}
     splits = layouts.open_splits(path, **options)
+    if splits.kind == "prepared":
+        _check_prepared(splits.sources, data, values["augment"])
     if data.drop_greyscale and drop_greyscale:
         splits = splits._replace(sources=_drop_greyscale(splits.sources))
     picture = {name: getattr(data, name) for name in _PICTURE_KEYS}
@@ -78,8 +87,6 @@ def open_data(
         "augment", values["augment"], transforms.TrainingTransform, supplied=picture
     )
     training = transforms.TrainingTransform(**picture, **augment)
-    if splits.kind == "prepared":
-        _check_prepared(splits.sources, data, augment)
     return DataSet(
         splits=splits,
         training=training,
@@ -98,11 +105,13 @@ def _check_prepared(by_split, data, augment):
                 f"{key} {size} is more than the {source.size} pixels of {split} in the prepared "
                 "cache: prepare another with this config, or set it lower"
             )
-        if source.fit != data.fit:
-            raise ConfigError(
-                f"data.fit {data.fit!r}: the cache was prepared with {source.fit!r}; set that, or "
-                "prepare another with this config"
-            )
+        made = source.description | {"fit": source.fit, "resize": source.method}
+        for name in ("fit", "resize", "target_side", "background"):
+            if name in made and made[name] != getattr(data, name):
+                raise ConfigError(
+                    f"data.{name} {getattr(data, name)!r}: the cache was prepared with "
+                    f"{made[name]!r}; set that, or prepare another with this config"
+                )
         if source.size > size:
             print(f"{split}: resized again, from {source.size} pixels in the prepared cache")
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxcolor.data.bad_records import read_or_replace
+
 # Share of the training time spent waiting from which on it is worth a word.
 _NOTICEABLE = 0.05
 _RECORDS = 8
@@ -37,7 +39,7 @@ class Advice:
         read, transformed = [], []
         for index in np.linspace(0, len(self._source) - 1, count).astype(int):
             started = time.perf_counter()
-            fitted = self._transform.fit_record(self._source[index])
+            fitted = self._transform.fit_record(read_or_replace(self._source, int(index))[0])
             read.append(time.perf_counter() - started)
             started = time.perf_counter()
             self._transform(fitted, np.random.default_rng(0))

@@ -183,6 +183,10 @@ def _check_minima(settings: Settings) -> None:
         "loader.num_workers": 0,
         "loader.prefetch": 1,
     }
+    if not 0 <= settings.data.max_bad_fraction <= 1:
+        raise ConfigError(
+            f"data.max_bad_fraction {settings.data.max_bad_fraction} must be from 0 to 1"
+        )
     for key, minimum in minima.items():
         if _value(settings, key) < minimum:
             raise ConfigError(f"{key} {_value(settings, key)} must be at least {minimum}")

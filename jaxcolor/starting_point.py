@@ -27,6 +27,7 @@ FREE_ON_RESUME = (
 # What decides the names and shapes of the parameters.
 SHAPING_KEYS = (
     "data.image_size",
+    "derived.condition_channels",
     "generator.base_width",
     "generator.norm",
     "generator.normalize_bottleneck",

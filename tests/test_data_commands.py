@@ -88,6 +88,12 @@ def test_a_cache_trains_to_the_bit_like_the_files(command, start, pictures, tmp_
     assert "is complete" in output
     status, output, _ = command("check-data", data__path=tmp_path / "cache")
     assert status == 0, output
+    shard = next((tmp_path / "cache").glob("train*.array_record"))
+    shard.write_bytes(shard.read_bytes()[:5000])
+    status, _, errors = command("prepare", "--out=cache", data__path=pictures)
+    assert status == 1
+    assert "is damaged" in errors
+    assert errors.count("\n") == 1
 
 
 def test_a_cache_that_does_not_fit_the_config_is_refused(command, start, pictures, tmp_path):
@@ -95,6 +101,9 @@ def test_a_cache_that_does_not_fit_the_config_is_refused(command, start, picture
     for key, value, message in (
         ("augment__load_size", 40, "augment.load_size 40 is more than the 36 pixels"),
         ("data__fit", "crop", "the cache was prepared with 'stretch'"),
+        ("data__target_side", "right", "the cache was prepared with 'left'"),
+        ("data__resize", "nearest", "the cache was prepared with 'bicubic'"),
+        ("data__max_bad_fraction", 2.0, "data.max_bad_fraction 2.0 must be from 0 to 1"),
         ("data__condition", "colour", "data.condition 'colour' must be one of"),
     ):
         options = {"data__path": tmp_path / "cache", key: value}

@@ -100,3 +100,14 @@ def test_a_cache_is_not_advised_where_it_gains_nothing():
     line = Advice(SlowSource(0.0), slow, prepared=False)(0.3)
     assert "loader.num_threads" in line
     assert "prepare" not in line
+
+
+def test_advice_passes_over_what_cannot_be_read():
+    class Spoiled(SlowSource):
+        def __getitem__(self, index):
+            if index == 0:
+                raise DataError("broken")
+            return super().__getitem__(index)
+
+    transform = TrainingTransform(image_size=16, load_size=20)
+    assert "prepare" in Advice(Spoiled(0.02), transform, prepared=False)(0.3)

@@ -165,3 +165,31 @@ def test_what_is_missing_is_named(tmp_path):
     save(tmp_path / "single" / "a.png")
     with pytest.raises(DataError, match="cannot both train and validate"):
         open_splits(tmp_path / "single")
+
+
+def test_a_second_suffix_neither_moves_a_picture_nor_unpairs_it(tmp_path):
+    for number in range(40):
+        save(tmp_path / "one" / f"{number}.png")
+    before = names(open_splits(tmp_path / "one", validation_fraction=0.3))["val"]
+    for number in range(40):
+        save(tmp_path / "one" / f"{number}.jpg")
+    after = names(open_splits(tmp_path / "one", validation_fraction=0.3))["val"]
+    assert sorted(after) == sorted(
+        f"{stem}.{suffix}" for stem in before for suffix in ("jpg", "png")
+    )
+    for stem in "pqrs":
+        save(tmp_path / "A" / f"{stem}.jpg.png")
+        save(tmp_path / "B" / f"{stem}.jpg.png")
+    assert open_splits(tmp_path, source="two_folders").sources["train"].names[0].endswith(".jpg")
+
+
+def test_split_folders_may_be_capitalised(tmp_path):
+    save(tmp_path / "Train" / "a.png")
+    save(tmp_path / "VAL" / "b.png")
+    assert names(open_splits(tmp_path)) == {"train": ["a"], "val": ["b"]}
+
+
+def test_an_unknown_home_is_one_line():
+    with pytest.raises(DataError, match="cannot tell what ~no-such-user/x is") as caught:
+        open_splits("~no-such-user/x")
+    assert "\n" not in str(caught.value)

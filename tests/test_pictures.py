@@ -196,9 +196,11 @@ def test_pictures_are_listed_by_name_with_their_folders(tmp_path):
 
 
 def test_names_stay_different_where_only_the_suffix_differs(tmp_path):
-    for name in ("a.jpg", "a/b.png", "a.png", "c.png"):
+    for name in ("a.jpg", "a/b.png", "a.png", "c.png", "a.png.png"):
         save(tmp_path / name)
-    assert sorted(list_pictures(tmp_path).names) == ["a.jpg", "a.png", "a/b", "c"]
+    found = list_pictures(tmp_path)
+    assert sorted(found.names) == ["a.jpg", "a.png", "a.png.png", "a/b", "c"]
+    assert sorted(found.stems) == ["a", "a", "a.png", "a/b", "c"]
 
 
 def test_links_are_followed_once_and_broken_ones_told(tmp_path):
@@ -208,14 +210,24 @@ def test_links_are_followed_once_and_broken_ones_told(tmp_path):
     (root / "folder").symlink_to(tmp_path / "elsewhere")
     (root / "one.png").symlink_to(tmp_path / "elsewhere" / "a.png")
     (root / "itself").symlink_to(root)
+    (root / "again").symlink_to(tmp_path / "elsewhere")
     (root / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    for name in ("knot", "knot.png"):
+        (root / name).symlink_to(root / name)
+    deep = root.joinpath(*["d"] * 400)
+    deep.mkdir(parents=True)
     found = list_pictures(root)
-    assert found.names == ["folder/a", "one"]
-    assert found.ignored == [(str(root / "gone.png"), "a link to nothing")]
+    assert found.names == ["again/a", "one"]
+    reasons = dict(found.ignored)
+    assert reasons.pop(str(root / "gone.png")) == "a link to nothing"
+    assert list(reasons) == [str(root / "knot.png")]
 
 
 def test_missing_directories_are_named(tmp_path):
     with pytest.raises(DataError, match="no directory") as caught:
         list_pictures(tmp_path / "nowhere")
     assert_one_line(caught, tmp_path / "nowhere")
-    assert list_pictures(tmp_path) == ([], [], [])
+    assert list_pictures(tmp_path) == ([], [], [], [])
+    with pytest.raises(DataError, match="is a file: set data") as caught:
+        list_pictures(save(tmp_path / "a.png"))
+    assert_one_line(caught, tmp_path / "a.png")

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from jaxcolor.data.check_report import printable
 from jaxcolor.errors import DataError
 
 BAD = "bad"
 # Neighbours tried in the place of a bad record.
-_MOST_TRIES = 100
+_MOST_TRIES = 1000
 
 
 def read_or_replace(source: Any, index: int) -> tuple[dict, bool]:
@@ -55,7 +56,7 @@ class BadRecords:
             if index not in self._known:
                 self._known.add(index)
                 self._check_share(index)
-                self._say(f"left out: {self._reason(index)}")
+                self._say(printable(f"left out: {self._reason(index)}"))
 
     def take_count(self) -> int:
         """How many were met since this was last asked."""

@@ -5,13 +5,14 @@ a picture's name decides: the share `validation_fraction` of all names, by their
 A name keeps its split when others are added or removed.
 """
 
+import collections
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxcolor.data import conditions, pictures
-from jaxcolor.data.pictures import SUFFIXES, Listing, is_directory, list_pictures
+from jaxcolor.data.pictures import SUFFIXES, is_directory, list_folders, list_pictures
 from jaxcolor.data.prepared import is_prepared, open_prepared
 from jaxcolor.data.sources import FolderPairSource, PictureSource, SideBySideSource
 from jaxcolor.errors import ConfigError, DataError
@@ -83,7 +84,7 @@ def open_splits(
 
         given = {"directory": tfds_directory, "validation_fraction": validation_fraction}
         return _splits(open_tfds(str(path), **given, **options), "tfds", condition, path)
-    path = Path(path).expanduser()
+    path = pictures.expand(path)
     folders = (target_folder, condition_folder)
     kind = _recognise(path, condition, folders) if source == "auto" else source
     if kind == "prepared":
@@ -141,6 +142,7 @@ def _recognise(path, condition, folders):
         return "prepared"
     if condition in conditions.KINDS:
         return "pictures"
+    folders = [str(pictures.expand(folder)) for folder in folders]
     return "two_folders" if _pair_places(path, folders) else "side_by_side"
 
 
@@ -162,13 +164,14 @@ def _is_paired(sources):
     return getattr(sources["train"], "paired", False)
 
 
-def _split_folders(path, exists):
-    """The folder's name of every split that is there, by split."""
+def _split_folders(path):
+    """The folder's name of every split that is there, by split; in any letter case."""
+    there = {name.lower(): name for name in list_folders(path)}
     found = {}
     for split, names in SPLIT_FOLDERS.items():
-        name = next((name for name in names if exists(name)), None)
+        name = next((name for name in names if name in there), None)
         if name is not None:
-            found[split] = name
+            found[split] = there[name]
     if found and "train" not in found:
         raise DataError(f"{path} has the folder {next(iter(found.values()))} but none named train")
     return found
@@ -176,7 +179,7 @@ def _split_folders(path, exists):
 
 def _list_splits(path, fraction):
     """A `Listing` by split."""
-    folders = _split_folders(path, lambda name: is_directory(path / name))
+    folders = _split_folders(path)
     if not folders:
         everything = list_pictures(path)
         _check_some(everything.paths, path)
@@ -191,12 +194,9 @@ def _list_splits(path, fraction):
 
 def _divide(listing, fraction, path):
     """Training and validation part of a listing; what was ignored stays with the first."""
-    parts = split_by_name(listing.names, fraction)
+    parts = split_by_name(listing.stems, fraction)
     _check_both(parts, path)
-    train, val = (
-        Listing([listing.paths[i] for i in part], [listing.names[i] for i in part], [])
-        for part in parts
-    )
+    train, val = map(listing.part, parts)
     return {"train": train._replace(ignored=listing.ignored), "val": val}
 
 
@@ -217,14 +217,14 @@ def _pair_places(path, folders):
 
 def _place(path, place, *, split, folder):
     """A folder of a split below `path`, or below an absolute `folder`."""
-    if Path(folder).expanduser().is_absolute():
-        return Path(folder).expanduser() / split
+    if Path(folder).is_absolute():
+        return Path(folder) / split
     return path / place.format(split=split, folder=folder)
 
 
 def _pair_splits(path, folders, fraction):
     """(paths of targets, paths of conditions, names) by split; unpaired files; ignored ones."""
-    places = _pair_places(path, [str(Path(folder).expanduser()) for folder in folders])
+    places = _pair_places(path, [str(pictures.expand(folder)) for folder in folders])
     if "train" not in places and "" not in places:
         raise DataError(
             f"no pairs of folders {folders[1]} and {folders[0]} in {path}: expected {folders[1]} "
@@ -255,13 +255,14 @@ def _pair(targets, conditions_, folders):
     """Paths of targets and of conditions, their common names, and the files without partner."""
     by_name = []
     for listing, folder in zip((targets, conditions_), folders, strict=True):
-        twice = [name for name in listing.names if name.lower().endswith(SUFFIXES)]
+        counts = collections.Counter(listing.stems)
+        twice = [stem for stem, count in counts.items() if count > 1]
         if twice:
             raise DataError(
-                f"{folder} has several pictures named {Path(twice[0]).with_suffix('')}: pairs are "
-                "made by name without suffix; remove or rename all but one"
+                f"{folder} has several pictures named {twice[0]}: pairs are made by name without "
+                "suffix; remove or rename all but one"
             )
-        by_name.append(dict(zip(listing.names, listing.paths, strict=True)))
+        by_name.append(dict(zip(listing.stems, listing.paths, strict=True)))
     both = sorted(by_name[0].keys() & by_name[1].keys())
     alone = sorted(
         own[name] for own, other in (by_name, by_name[::-1]) for name in own.keys() - other.keys()

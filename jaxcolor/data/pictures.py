@@ -32,13 +32,20 @@ class Listing(NamedTuple):
 
     Attributes:
       paths: of the pictures, in the order of their names within the directory.
-      names: the same within the directory, without suffix, "/" between folders; all different.
-      ignored: (path, reason) of files that look like pictures and cannot be any.
+      stems: their names within the directory, without suffix, "/" between folders.
+      names: the same, with the suffix where other pictures would have the same name without.
+      ignored: (path, reason) of files that look like pictures and are not read.
     """
 
     paths: list[str]
+    stems: list[str]
     names: list[str]
     ignored: list[tuple[str, str]]
+
+    def part(self, places: list[int]) -> "Listing":
+        """Some of the pictures, with nothing ignored."""
+        columns = (self.paths, self.stems, self.names)
+        return Listing(*([column[place] for place in places] for column in columns), [])
 
 
 def read_picture(file: str | Path | IO[bytes], *, background: str = "white") -> np.ndarray:
@@ -101,15 +108,43 @@ def list_pictures(directory: str | Path) -> Listing:
     if not is_directory(root):
         what = f"{directory} is a file" if root.is_file() else f"no directory {directory}"
         raise DataError(f"{what}: set data.path to the folder that holds the pictures")
-    found, ignored = [], []
-    _walk(str(root), "", [], found, ignored)
+    found, ignored = _walk(str(root))
     found.sort()  # the order of a directory differs between file systems
+    whole = {name for name, _ in found}
     stems = [os.path.splitext(name)[0] for name, _ in found]
     counts = collections.Counter(stems)
     names = [
-        stem if counts[stem] == 1 else name for stem, (name, _) in zip(stems, found, strict=True)
+        stem if counts[stem] == 1 and stem not in whole else name
+        for stem, (name, _) in zip(stems, found, strict=True)
     ]
-    return Listing([path for _, path in found], names, sorted(ignored))
+    return Listing([path for _, path in found], stems, names, sorted(ignored))
+
+
+def expand(path: str | Path) -> Path:
+    """The path with ~ replaced.
+
+    Raises:
+      DataError: there is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"cannot tell what {path} is: {error}") from error
+
+
+def list_folders(path: Path) -> list[str]:
+    """Names of the folders in a directory, in order; none where there is no such directory.
+
+    Raises:
+      DataError: it cannot be listed.
+    """
+    if not is_directory(path):
+        return []
+    try:
+        with os.scandir(path) as entries:
+            return sorted(entry.name for entry in entries if _kind(entry) == "folder")
+    except OSError as error:
+        raise _unusable(path, error) from error
 
 
 def is_directory(path: Path) -> bool:
@@ -130,28 +165,50 @@ def check_background(background: str) -> None:
         raise ConfigError(f"data.background {background!r} must be one of {', '.join(BACKGROUNDS)}")
 
 
-def _walk(directory, prefix, parents, found, ignored):
-    """Adds (name within the root, path) of every picture to `found`."""
-    try:
+def _walk(root):
+    """(name within the root, path) of every picture; (path, reason) of what is ignored.
+
+    Folders that links lead to are looked at once.
+    """
+    found, ignored, seen = [], [], set()
+    folders = [(root, "")]
+    while folders:
+        directory, prefix = folders.pop()
         real = os.path.realpath(directory)
-        if real in parents:  # a link to one of its own parents
-            return
-        with os.scandir(directory) as entries:
-            entries = [entry for entry in entries if not entry.name.startswith(".")]
-    except OSError as error:
-        raise _unusable(directory, error) from error
-    for entry in entries:
-        name = prefix + entry.name
+        if real in seen:
+            continue
+        seen.add(real)
+        try:
+            with os.scandir(directory) as entries:
+                entries = sorted(entries, key=lambda entry: entry.name, reverse=True)
+        except OSError as error:
+            raise _unusable(directory, error) from error
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            kind = _kind(entry)
+            if kind == "folder":
+                folders.append((entry.path, f"{prefix}{entry.name}/"))
+            elif entry.name.lower().endswith(OTHER_SUFFIXES):
+                ignored.append((entry.path, f"of another kind than {', '.join(SUFFIXES)}"))
+            elif entry.name.lower().endswith(SUFFIXES):
+                if kind == "file":
+                    found.append((prefix + entry.name, entry.path))
+                else:
+                    ignored.append((entry.path, kind))
+    return found, ignored
+
+
+def _kind(entry):
+    """ "folder", "file", or why an entry of a directory is neither."""
+    try:
         if entry.is_dir():
-            _walk(entry.path, name + "/", [*parents, real], found, ignored)
-        elif entry.name.lower().endswith(SUFFIXES):
-            if entry.is_file():
-                found.append((name, entry.path))
-            else:
-                reason = "a link to nothing" if entry.is_symlink() else "not a file"
-                ignored.append((entry.path, reason))
-        elif entry.name.lower().endswith(OTHER_SUFFIXES):
-            ignored.append((entry.path, f"of another kind than {', '.join(SUFFIXES)}"))
+            return "folder"
+        if entry.is_file():
+            return "file"
+    except OSError as error:  # a link to itself
+        return error.strerror
+    return "a link to nothing" if entry.is_symlink() else "not a file"
 
 
 def _to_rgb(image, background):

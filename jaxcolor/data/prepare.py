@@ -25,7 +25,15 @@ from tqdm import tqdm
 from jaxcolor import __version__
 from jaxcolor.data.pictures import is_greyscale
 from jaxcolor.data.prepare_plan import begin, check_same, make_plan, plan_shards
-from jaxcolor.data.prepared import FORMAT, MANIFEST, UNFINISHED, VERSION, is_prepared, read_manifest
+from jaxcolor.data.prepared import (
+    FORMAT,
+    MANIFEST,
+    UNFINISHED,
+    VERSION,
+    is_prepared,
+    open_prepared,
+    read_manifest,
+)
 from jaxcolor.data.record_format import PARTS, RAW, ZSTD, decode_record, encode_record
 from jaxcolor.data.shards import (
     GREYSCALE,
@@ -146,6 +154,8 @@ def prepare(
             if (directory / MANIFEST).exists():
                 manifest, was_complete = read_manifest(directory), True
                 check_same(directory, manifest["plan"], plan)
+                for source in open_prepared(directory).values():
+                    source.names  # noqa: B018 - raises DataError if a file is not as it was made
             else:
                 make = functools.partial(_make_record, splits, plan)
                 begin(directory, plan, make)
