@@ -1,4 +1,4 @@
-"""pix2pix as the paper trains it, for any folder of side-by-side pictures, or for none.
+"""pix2pix as the paper trains it, for any folder of pictures, or for none.
 
 python run.py --config configs/pix2pix.py                          # the demo set
 python run.py --config configs/pix2pix.py --config.data.path=DIR   # side-by-side pictures
@@ -6,7 +6,8 @@ python run.py --config configs/pix2pix.py --config.data.path=DIR   # side-by-sid
 Data: pictures of any size in any layout that the README lists, or 400 scenes that the library
 draws. Cost and result of the demo set, width 16, on two shared cores of an AMD EPYC Zen 3 (jax
 0.10.2, float32): 4 min, 8.1 images/s; validation L1 0.115 and PSNR 20.3 dB after 3 epochs, where
-the drawing itself has 0.698 and 7.3 dB. The README has runs on real pictures. Not measured on a GPU.
+the drawing itself has 0.698 and 7.3 dB. The README has runs on real pictures. Not measured on a
+GPU.
 """
 
 from ml_collections import ConfigDict
