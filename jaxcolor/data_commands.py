@@ -49,7 +49,9 @@ def check_data(
         if report is not None:
             _write(report, found.to_json() + "\n")
         try:
-            write_contact_sheet(sheet, data.splits.sources["train"], data.training, data.validation)
+            train = data.splits.sources["train"]
+            heading = f"{len(train):,} training pictures, condition: {data.splits.condition}"
+            write_contact_sheet(sheet, train, data.training, data.validation, heading=heading)
         except OSError as error:
             raise DataError(f"cannot write {sheet} ({error.strerror}): set --sheet") from error
         print(f"as the network will see them: {sheet}")

@@ -147,7 +147,7 @@ def test_a_killed_prepare_goes_on_and_is_no_cache_meanwhile(command, start, envi
 def test_mistakes_are_one_line(command, pictures, tmp_path):
     for words, message in (
         (["prepare"], "--out is required"),
-        (["check-data", "--sheet=no/such/folder.png"], "cannot write no/such/folder.png"),
+        (["check-data", "--sheet=/dev/null/a.png"], "cannot write /dev/null/a.png"),
         (["check-data", "--json=no/such.json"], "cannot write no/such.json"),
         (["check-data", "stray"], "unknown argument 'stray'"),
         (["prepare", "--out=cache", "--workers=-1"], "workers -1 must be at least 0"),
