@@ -77,16 +77,16 @@ def open_data(
         path = demo.demo_directory(size=data.image_size, **chosen._asdict())
         options |= {"source": "side_by_side", "target_side": "left"}
     splits = layouts.open_splits(path, **options)
-    if splits.kind == "prepared":
-        _check_prepared(splits.sources, data, values["augment"])
-    if data.drop_greyscale and drop_greyscale:
-        splits = splits._replace(sources=_drop_greyscale(splits.sources))
     picture = {name: getattr(data, name) for name in _PICTURE_KEYS}
     picture["condition"] = splits.condition
     augment = configuration.arguments(
         "augment", values["augment"], transforms.TrainingTransform, supplied=picture
     )
     training = transforms.TrainingTransform(**picture, **augment)
+    if splits.kind == "prepared":
+        _check_prepared(splits.sources, data, training.load_size)
+    if data.drop_greyscale and drop_greyscale:
+        splits = splits._replace(sources=_drop_greyscale(splits.sources))
     return DataSet(
         splits=splits,
         training=training,
@@ -95,9 +95,9 @@ def open_data(
     )
 
 
-def _check_prepared(by_split, data, augment):
-    """Raises ConfigError if a cache holds less than the config asks for."""
-    needed = {"train": ("augment.load_size", augment.get("load_size", 286))}
+def _check_prepared(by_split, data, load_size):
+    """Raises ConfigError if a cache holds less than the config asks for, or was made otherwise."""
+    needed = {"train": ("augment.load_size", load_size)}
     for split, source in by_split.items():
         key, size = needed.get(split, ("data.image_size", data.image_size))
         if source.size < size:
