@@ -164,12 +164,30 @@ def test_bytes_of_another_length_are_no_record(change, condition):
 @settings(max_examples=100, deadline=None)
 @given(head=st.binary(min_size=22, max_size=22), body=st.binary(max_size=64))
 def test_a_damaged_header_never_reads_outside_of_the_record(head, body):
-    for start in (b"", b"\x01\x01", b"\x01\x02"):
+    for start in (b"", b"\x01\x01", b"\x01\x02", b"\x02\x02"):
         try:
             decoded = decode_record(start + head[len(start) :] + body)
         except ValueError:
             continue
-        assert sum(part.size for part in decoded.values()) == len(body)
+        stored = [part if part.strides[2] else part[..., 0] for part in decoded.values()]
+        assert sum(part.size for part in stored) == len(body)
+
+
+@settings(max_examples=20, deadline=None)
+@given(shape=st.tuples(st.integers(1, 40), st.integers(1, 40)), one_off=st.booleans())
+def test_a_grey_picture_of_three_channels_is_stored_as_one(shape, one_off):
+    grey = np.repeat(noise(1, *shape, 1), 3, axis=2)
+    grey[-1, -1, -1] ^= one_off  # a single step off, and it is not grey
+    record = {"target": noise(0, *shape, 3), "condition": grey}
+    data = encode_record(record)
+    assert_same(decode_record(data), record)
+    pixels = shape[0] * shape[1]
+    assert len(data) == 22 + pixels * (6 if one_off else 4)
+
+
+def test_records_of_the_first_version_are_read():
+    data = encode_record(pairs(1)[0])
+    assert_same(decode_record(b"\x01" + data[1:]), pairs(1)[0])
 
 
 @pytest.mark.parametrize(

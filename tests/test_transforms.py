@@ -119,6 +119,40 @@ def test_pictures_fitted_before_are_transformed_to_the_same_bits(
     assert_same(validation(record), validation(cached))
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    height=st.integers(1, 50),
+    width=st.integers(1, 50),
+    image_size=st.integers(1, 40),
+    fill=st.sampled_from(["white", "reflect"]),
+    noise=st.sampled_from([0.0, 0.1]),
+    channels=st.sampled_from([1, 3]),
+    warps=st.booleans(),
+    seed=st.integers(0, 9),
+)
+def test_a_grey_condition_is_transformed_to_the_same_bits_as_a_copy_in_colour(
+    height, width, image_size, fill, noise, channels, warps, seed
+):
+    record = random_pair(height, width, seed, channels=1)
+    view = np.broadcast_to(record["condition"], (height, width, channels))
+    transform = TrainingTransform(
+        image_size=image_size,
+        load_size=image_size + 3,
+        fill=fill,
+        noise=noise,
+        **(WARP if warps else {}),
+    )
+    record["condition"] = np.repeat(view[..., :1], 3, axis=2)
+    in_colour = apply(transform, transform.fit_record(record), seed)
+    fitted = transform.fit_record(record)
+    plane = np.ascontiguousarray(fitted["condition"][..., :1])
+    fitted["condition"] = np.broadcast_to(plane, (*plane.shape[:2], channels))
+    grey = apply(transform, fitted, seed)
+    assert grey["condition"].shape == (image_size, image_size, channels)
+    in_colour["condition"] = in_colour["condition"][..., :channels]
+    assert_same(grey, in_colour)
+
+
 def test_the_same_generator_gives_the_same_pair_and_another_a_different_one():
     pair = random_pair()
     for condition in ("given", "lines"):

@@ -14,21 +14,25 @@ import numpy as np
 
 PARTS = ("target", "condition")
 RAW, ZSTD = "uncompressed", "zstd:3"  # as ArrayRecord writes its options
-_VERSION = 1
+_VERSION = 2
+_READABLE = (1, 2)  # the first had no grey parts
 # Version, number of parts, then height, width and channels of each; zeros for one that is missing.
 _HEADER = struct.Struct("<BB" + 2 * "IIH")
+# In the place of channels: three, all the same, of which one is stored.
+_GREY = 0x8003
 
 
 def encode_record(record: dict[str, np.ndarray]) -> bytes:
     """The bytes of {"target", and maybe "condition"}: uint8 arrays [height, width, channels]."""
     parts = [record[name] for name in PARTS if name in record]
-    shapes = [0] * 6
+    shapes, pixels = [0] * 6, []
     for place, part in enumerate(parts):
         if part.dtype != np.uint8 or part.ndim != 3 or not part.size:
             raise TypeError(f"a picture is {part.dtype} {part.shape}, not uint8 [height, width, c]")
-        shapes[3 * place : 3 * place + 3] = part.shape
-    header = _HEADER.pack(_VERSION, len(parts), *shapes)
-    return b"".join([header, *(part.tobytes() for part in parts)])
+        grey = part.shape[2] == 3 and not np.ptp(part, axis=2).any()
+        shapes[3 * place : 3 * place + 3] = (*part.shape[:2], _GREY if grey else part.shape[2])
+        pixels.append((part[..., :1] if grey else part).tobytes())
+    return b"".join([_HEADER.pack(_VERSION, len(parts), *shapes), *pixels])
 
 
 def decode_record(data: bytes) -> dict[str, np.ndarray]:
@@ -40,14 +44,16 @@ def decode_record(data: bytes) -> dict[str, np.ndarray]:
     if len(data) < _HEADER.size:
         raise ValueError(f"{len(data)} bytes are less than its header")
     version, count, *numbers = _HEADER.unpack_from(data)
-    if version != _VERSION or count not in (1, 2):
+    if version not in _READABLE or count not in (1, 2):
         raise ValueError(f"its header has version {version} and {count} pictures")
     shapes = [numbers[:3], numbers[3:]][:count]
-    sizes = [math.prod(shape) for shape in shapes]
+    stored = [(*shape[:2], 1 if shape[2] == _GREY else shape[2]) for shape in shapes]
+    sizes = [math.prod(shape) for shape in stored]
     if 0 in sizes or _HEADER.size + sum(sizes) != len(data):
-        raise ValueError(f"{len(data)} bytes do not hold pictures of the shapes {shapes}")
+        raise ValueError(f"{len(data)} bytes do not hold pictures of the shapes {stored}")
     record, offset = {}, _HEADER.size
-    for name, shape, size in zip(PARTS, shapes, sizes, strict=False):
-        record[name] = np.frombuffer(data, np.uint8, size, offset).reshape(shape)
+    for name, shape, size, kept in zip(PARTS, shapes, sizes, stored, strict=False):
+        part = np.frombuffer(data, np.uint8, size, offset).reshape(kept)
+        record[name] = np.broadcast_to(part, (*kept[:2], 3)) if shape[2] == _GREY else part
         offset += size
     return record

@@ -12,7 +12,15 @@ from PIL import Image
 
 from jaxcolor.data import conditions
 from jaxcolor.data.noise import add_noise, noise_tables
-from jaxcolor.data.warps import FILLS, affine, near_outside, plain_crop, warp_crop, way_back
+from jaxcolor.data.warps import (
+    FILLS,
+    affine,
+    near_outside,
+    plain_crop,
+    warp_crop,
+    warp_crop_both,
+    way_back,
+)
 from jaxcolor.errors import ConfigError
 
 METHODS = {
@@ -189,10 +197,7 @@ class TrainingTransform:
         if warps:
             matrix = affine(*(2 * draws[3:] - 1) * self._ranges)
             back = way_back(height, width, left, top, self._size, matrix, mirrored)
-            pair = {
-                name: warp_crop(picture, self._size, back, self._fill)
-                for name, picture in fitted.items()
-            }
+            pair = self._warp(fitted, back)
         else:
             pair = {
                 name: plain_crop(picture, left, top, self._size, mirrored)
@@ -209,7 +214,23 @@ class TrainingTransform:
             pair["condition"][outside] = 255
         if self._noise is not None:
             add_noise(pair["condition"], self._noise, rng)
+        if pair["condition"].shape[2] < fitted.get("condition", pair["condition"]).shape[2]:
+            pair["condition"] = cv2.merge([pair["condition"]] * 3)
         return pair
+
+    def _warp(self, fitted, back):
+        # A grey condition comes with one channel, whatever it had.
+        condition = fitted.get("condition")
+        grey = condition is not None and (condition.shape[2] == 1 or condition.strides[2] == 0)
+        if not grey or fitted["target"].shape[2] != 3:
+            return {
+                name: warp_crop(picture, self._size, back, self._fill)
+                for name, picture in fitted.items()
+            }
+        # A view with the same channel three times: a cache stores it as one, and it is warped so.
+        plane = np.ascontiguousarray(condition[..., 0])
+        target, moved = warp_crop_both(fitted["target"], plane, self._size, back, self._fill)
+        return {"condition": moved, "target": target}
 
     def fit_record(self, record):
         """The record with its pictures fitted, as a prepared cache holds them."""

@@ -26,9 +26,13 @@ def affine(rotation, shear, zoom, right, down):
       down: shift as a fraction of the side.
     """
     cos, sin = math.cos(math.radians(rotation)), math.sin(math.radians(rotation))
-    slant = np.array([[1.0, math.tan(math.radians(shear))], [0.0, 1.0]])
-    linear = (1.0 + zoom) * np.array([[cos, -sin], [sin, cos]]) @ slant
-    return np.concatenate([linear, [[right], [down]]], axis=1)
+    slant, scale = math.tan(math.radians(shear)), 1.0 + zoom
+    return np.array(
+        [
+            [scale * cos, scale * (slant * cos - sin), right],
+            [scale * sin, scale * (slant * sin + cos), down],
+        ]
+    )
 
 
 def way_back(height, width, left, top, size, matrix, mirrored=False):
@@ -46,14 +50,16 @@ def way_back(height, width, left, top, size, matrix, mirrored=False):
       matrix: the warp, as `affine` gives it.
       mirrored: whether left and right of the crop change places.
     """
-    centre, shorter = np.array([width, height]) / 2, min(height, width)
-    back = np.linalg.inv(matrix[:, :2])
-    origin = centre + back @ ([left, top] - centre - shorter * matrix[:, 2])
+    # In plain numbers: NumPy takes 0.03 ms for arrays as small as these.
+    (a, b, right), (c, d, down) = matrix.tolist()
+    determinant, shorter = a * d - b * c, min(height, width)
+    a, b, c, d = d / determinant, -b / determinant, -c / determinant, a / determinant
+    x, y = left - width / 2 - shorter * right, top - height / 2 - shorter * down
+    x, y = width / 2 + a * x + b * y, height / 2 + c * x + d * y
     if mirrored:
-        origin, back = origin + size * back[:, 0], back * [-1, 1]
+        x, y, a, c = x + size * a, y + size * c, -a, -c
     # So far the first pixel had its corner at 0 and its centre at 0.5.
-    origin = origin + back.sum(axis=1) / 2 - 0.5
-    return np.column_stack([back, origin])
+    return np.array([[a, b, x + (a + b) / 2 - 0.5], [c, d, y + (c + d) / 2 - 0.5]])
 
 
 def plain_crop(picture, left, top, size, mirrored=False):
@@ -75,17 +81,44 @@ def warp_crop(picture, size, back, fill):
       uint8 [size, size, channels].
     """
     height, width, channels = picture.shape
-    options = {
+    if channels != 3:
+        warped = cv2.warpAffine(picture, back, (size, size), **_options(fill))
+        return warped.reshape(size, size, channels)
+    # OpenCV 5 warps four channels in less than half the time of three.
+    four = cv2.cvtColor(picture, cv2.COLOR_RGB2RGBA, _memory("picture", height, width))
+    return cv2.cvtColor(_warp_four(four, size, back, fill), cv2.COLOR_RGBA2RGB)
+
+
+def warp_crop_both(picture, grey, size, back, fill):
+    """What `warp_crop` makes of a picture in colour and of a grey one, in the time of the first.
+
+    Args:
+      picture: uint8 [height, width, 3].
+      grey: uint8 [height, width].
+      size: see `warp_crop`.
+      back: see `way_back`.
+      fill: see `warp_crop`.
+
+    Returns:
+      uint8 [size, size, 3] and [size, size, 1].
+    """
+    four = cv2.cvtColor(picture, cv2.COLOR_RGB2RGBA, _memory("picture", *grey.shape))
+    cv2.insertChannel(grey, four, 3)
+    warped = _warp_four(four, size, back, fill)
+    return cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB), cv2.extractChannel(warped, 3)[..., None]
+
+
+def _warp_four(four, size, back, fill):
+    # Into the memory of this thread.
+    return cv2.warpAffine(four, back, (size, size), _memory("crop", size, size), **_options(fill))
+
+
+def _options(fill):
+    return {
         "flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         "borderMode": FILLS[fill],
         "borderValue": (255, 255, 255, 255),
     }
-    if channels != 3:
-        return cv2.warpAffine(picture, back, (size, size), **options).reshape(size, size, channels)
-    # OpenCV 5 warps four channels in less than half the time of three.
-    four = cv2.cvtColor(picture, cv2.COLOR_RGB2RGBA, _memory("picture", height, width))
-    warped = cv2.warpAffine(four, back, (size, size), _memory("crop", size, size), **options)
-    return cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB)
 
 
 def near_outside(height, width, size, back, margin):
