@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks import arithmetic, harness, limits
 from benchmarks.harness import OURS, PYTORCH, Case, Contender
 from benchmarks.pictures import draw_batch
-from benchmarks.train_step import build_ours, pytorch_variants
+from benchmarks.train_step import announce_peers, build_ours, pytorch_variants
 from jaxcolor.training import steps
 
 FULL = {
@@ -22,6 +22,7 @@ FULL = {
     "base_width": 64,
     "repetitions": 15,
     "skip": [],
+    "emulated": "skip",
     "omp_wait_policy": "passive",
 }
 QUICK = {"batch": [1], "base_width": 32, "repetitions": 7, "skip": ["compiled"]}
@@ -29,7 +30,7 @@ QUICK = {"batch": [1], "base_width": 32, "repetitions": 7, "skip": ["compiled"]}
 
 def tables(options: Namespace) -> Iterator[dict[str, Any]]:
     """A table for every batch size."""
-    harness.announce_peers()
+    announce_peers(options)
     yield from harness.measure_cases(cases(options), options)
     print(f"\n{harness.RULE}")
 

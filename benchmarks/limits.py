@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.harness import LIMIT, Contender
+from jaxcolor.models.products import has_bfloat16_instructions
 
 # Rows, inner, columns. An accelerator needs larger ones to be busy.
 SHAPES = ((1024, 1024, 1024), (2048, 2048, 2048), (4096, 1024, 512))
@@ -14,14 +15,23 @@ ACCELERATOR_SHAPES = ((4096, 4096, 4096), (8192, 8192, 8192))
 TRIAD_SIZE = 32 * 1024 * 1024
 
 
+def multiplies(dtype: str) -> bool:
+    """Whether the device has instructions for products of this dtype."""
+    on_cpu = jax.default_backend() == "cpu"
+    return dtype != "bfloat16" or not on_cpu or has_bfloat16_instructions()
+
+
 def matrix_products(dtypes: list[str]) -> list[Contender]:
-    """Products of several shapes in every dtype, summed in float32."""
+    """Products of several shapes in every dtype, summed in float32.
+
+    Where the device would widen its operands, as our layers do there, they are float32.
+    """
     shapes = SHAPES if jax.default_backend() == "cpu" else ACCELERATOR_SHAPES
     return [
         Contender(
             LIMIT,
             f"{dtype} {'x'.join(map(str, shape))}",
-            functools.partial(_prepare_product, shape, dtype),
+            functools.partial(_prepare_product, shape, dtype if multiplies(dtype) else "float32"),
             flops=2.0 * shape[0] * shape[1] * shape[2],
         )
         for dtype in dtypes

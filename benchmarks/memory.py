@@ -22,6 +22,7 @@ FULL = {
     "image_size": 256,
     "base_width": 64,
     "skip": ["compiled"],
+    "emulated": "skip",
     "omp_wait_policy": "passive",
 }
 QUICK = {"batch": [1], "base_width": 16}
@@ -29,7 +30,7 @@ QUICK = {"batch": [1], "base_width": 16}
 
 def tables(options: Namespace) -> Iterator[dict[str, Any]]:
     """A table for every update order and batch size."""
-    harness.announce_peers()
+    train_step.announce_peers(options)
     for update in options.update:
         for batch_size in options.batch:
             yield measure_peaks(options, update, batch_size)

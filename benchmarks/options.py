@@ -22,6 +22,10 @@ OPTIONS = {
     "base_width": {"type": int, "help": "channels of the first layers"},
     "repetitions": {"type": int, "help": "samples of each"},
     "skip": {"nargs": "*", "help": "leave out PyTorch variants with these words"},
+    "emulated": {
+        "choices": ("skip", "measure"),
+        "help": "PyTorch's bfloat16 on a processor without bfloat16 instructions: 100 times slower",
+    },
     "steps_per_dispatch": {"type": int, "nargs": "+", "help": "of ours: steps in one call"},
     "omp_wait_policy": {"choices": ("passive", "active"), "help": "how PyTorch's threads wait"},
     "at_least": {"type": float, "help": "fail if our fastest is not so many times naive JAX"},

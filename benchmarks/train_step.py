@@ -28,6 +28,7 @@ FULL = {
     "base_width": 64,
     "repetitions": 15,
     "skip": [],
+    "emulated": "skip",
     "omp_wait_policy": "passive",
     "at_least": None,
 }
@@ -37,7 +38,7 @@ QUICK = {"batch": [1], "base_width": 32, "repetitions": 7, "skip": ["compiled"]}
 
 def tables(options: Namespace) -> Iterator[dict[str, Any]]:
     """A table for every update order and batch size."""
-    harness.announce_peers()
+    announce_peers(options)
     yield from harness.measure_cases(cases(options), options)
     print(f"\n{harness.RULE}")
 
@@ -90,16 +91,33 @@ def contenders(options: Namespace, update: str, batch_size: int) -> list[Contend
     return rows
 
 
+def announce_peers(options: Namespace) -> None:
+    """Says which peers are missing."""
+    harness.announce_peers()
+    if "bfloat16" in options.dtype and _skips_bfloat16(options):
+        print(
+            "this processor has no bfloat16 instructions: PyTorch emulates them, at a hundredth of "
+            "the speed, and is left out in bfloat16; --emulated measure times it all the same"
+        )
+
+
+def _skips_bfloat16(options: Namespace) -> bool:
+    return options.emulated == "skip" and not limits.multiplies("bfloat16")
+
+
 def pytorch_variants(options: Namespace, kind: str) -> dict[str, dict[str, Any]]:
     """The asked-for rows of a dict of variants of the PyTorch peer; none without PyTorch."""
     if importlib.util.find_spec("torch") is None:
         return {}
     from benchmarks.peers import pytorch_pix2pix
 
+    dtypes, skipped = set(options.dtype), list(options.skip)
+    if _skips_bfloat16(options):
+        skipped.append("bfloat16")
     return {
         name: settings
         for name, settings in getattr(pytorch_pix2pix, kind).items()
-        if name.split()[0] in options.dtype and not any(word in name for word in options.skip)
+        if name.split()[0] in dtypes and not any(word in name for word in skipped)
     }
 
 

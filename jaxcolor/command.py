@@ -43,7 +43,8 @@ def parse_flags(argv: list[str], values: flags.FlagValues) -> list[str]:
         raise
     except Exception as error:  # a config file is a program: anything may come out of it
         where = f"--config {path}: " if path is not None else ""
-        sys.stderr.write(f"error: {where}{_reason(error)}\n")
+        reason = _reason(error)
+        sys.stderr.write(f"error: {where}{_unknown_key(argv, reason) or reason}\n")
         raise SystemExit(BAD_USAGE) from None
 
 
@@ -55,6 +56,16 @@ def _reason(error: Exception) -> str:
     message = str(error) if own else ": ".join(map(str, error.args))
     line = " ".join(message.split("Traceback (most recent call last)")[0].split())
     return line or type(error).__name__
+
+
+def _unknown_key(argv: list[str], reason: str) -> str:
+    """A line about the flag whose key the config lacks, if that is the reason, or ""."""
+    for word in argv:
+        key = word.lstrip("-").partition("=")[0]
+        ends = {f"Unknown command line flag '{key}'", *(f"'{name}'" for name in key.split("."))}
+        if key.startswith("config.") and reason in ends:
+            return f"config key {key.removeprefix('config.')} is unknown; --dry_run lists them all"
+    return ""
 
 
 def _config_path(argv: list[str]) -> str | None:

@@ -395,6 +395,7 @@ def test_the_config_flag_is_required_and_must_name_a_config(environment, tmp_pat
         (["--config", "tests"], "--config tests: no such file"),
         (["--config=configs/pix2pix.py", "--workdri=x"], "workdri"),
         (["--config=configs/pix2pix.py", "stray"], "stray"),
+        (["--config=configs/pix2pix.py", "--config.data.nope=1"], "key data.nope is unknown"),
     ):
         command = [sys.executable, "run.py", *flags]
         found = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
