@@ -4,6 +4,7 @@ import functools
 import json
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import jax
@@ -20,6 +21,7 @@ from benchmarks import (
     environment,
     harness,
     hlo,
+    limits,
     memory,
     options,
     report,
@@ -242,6 +244,21 @@ def test_peak_memory_is_of_processes_of_their_own(capsys):
     assert peaks["process"] > 1e8, "jax alone takes as much"
     assert peaks["training"] is None or peaks["training"] <= peaks["process"]
     assert {row["against"] for row in table["ratios"]} <= {harness.NAIVE}
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_emulated_bfloat16_is_left_out_unless_asked_for(able, monkeypatch, capsys):
+    pytest.importorskip("torch")
+    monkeypatch.setattr(limits, "has_bfloat16_instructions", lambda: able)
+    found = {}
+    for emulated in ("skip", "measure"):
+        options = Namespace(dtype=["float32", "bfloat16"], skip=[], emulated=emulated)
+        names = train_step.pytorch_variants(options, "VARIANTS")
+        found[emulated] = {name.split()[0] for name in names}
+        train_step.announce_peers(options)
+    assert found["measure"] == {"float32", "bfloat16"}
+    assert found["skip"] == ({"float32", "bfloat16"} if able else {"float32"})
+    assert capsys.readouterr().out.count("emulates") == (not able)
 
 
 def test_a_peer_without_an_answer_is_reported_and_ours_must_answer():
