@@ -57,11 +57,17 @@ def transforms(outputs: int, taps: int) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 def _combine(matrix, slices, axis):
     """The rows of `matrix` times the list `slices`, stacked along `axis`."""
+    # By lax: there are 2,600 terms in a training step, and jnp takes 0.3 ms to trace one.
+    shape, dtype = slices[0].shape, slices[0].dtype
     rows = []
     for weights in matrix:
-        terms = [x if w == 1 else float(w) * x for w, x in zip(weights, slices, strict=True) if w]
-        rows.append(functools.reduce(jnp.add, terms))
-    return jnp.stack(rows, axis)
+        terms = [
+            x if w == 1 else lax.mul(lax.full(shape, w, dtype), x)
+            for w, x in zip(weights, slices, strict=True)
+            if w
+        ]
+        rows.append(lax.expand_dims(functools.reduce(lax.add, terms), [axis]))
+    return lax.concatenate(rows, axis)
 
 
 def _slices(x, axis, outputs, tiles, tile):
