@@ -90,9 +90,8 @@ def test_fitted_colours_lie_in_the_cube_with_their_lightness_and_hue(colour):
     np.testing.assert_allclose(fitted[1:], scale * lab[1:], rtol=1e-4, atol=1e-4)
     if unclipped(lab.astype(float)).min() > 0 and unclipped(lab.astype(float)).max() < 1:
         np.testing.assert_array_equal(fitted, lab)
-    elif (fitted != lab).any():  # No more is taken than must be: a little more is outside.
-        beyond = unclipped(fitted * [1, 1.01, 1.01] + np.sign(fitted) * [0, 0.1, 0.1])
-        assert beyond.min() < 0 or beyond.max() > 1
+    elif (fitted != lab).any():  # No more is taken than must be: it lies on a face.
+        assert min(linear.min(), 1 - linear.max()) < 2e-4
 
 
 def test_colours_of_the_cube_fit_as_they_are():
