@@ -143,7 +143,8 @@ def vgg16(operations, state, x):
             x = operations.relu(read.convolve(x, name, outs, (3, 3), 1, (1,) * 4, bias=True))
             index += 2
         maps.append(x)
-        x = operations.max_pool(x, 2, 2, 0)
+        if len(maps) < 5:
+            x = operations.max_pool(x, 2, 2, 0)
         index += 1
     return maps
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = {
     0: ["errors", "colorspace", "losses", "image_metrics", "parallel", "huge_pages"],
-    1: ["models", "data"],
+    1: ["models", "data", "perceptual"],
     2: ["training.state", "training.optimizers", "training.steps"],
     3: ["training.checkpoints", "training.evaluation", "training.reporting", "training.loop"],
     4: [
