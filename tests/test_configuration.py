@@ -18,7 +18,13 @@ LAYERS = {
     0: ["errors", "colorspace", "losses", "image_metrics", "parallel", "huge_pages"],
     1: ["models", "data"],
     2: ["training.state", "training.optimizers", "training.steps"],
-    3: ["training.checkpoints", "training.evaluation", "training.reporting", "training.loop"],
+    3: [
+        "training.progress",
+        "training.checkpoints",
+        "training.evaluation",
+        "training.reporting",
+        "training.loop",
+    ],
     4: [
         "configuration",
         "settings",
@@ -32,6 +38,13 @@ LAYERS = {
         "runner",
         "description",
         "command",
+        "trained",
+        "evaluation_results",
+        "picture_measurement",
+        "perceptual_measurement",
+        "evaluation_sheets",
+        "evaluation_data",
+        "evaluate_command",
     ],
 }
 
