@@ -67,16 +67,7 @@ def open_data(
       ConfigError: a key or value that cannot work.
       DataError: pictures that cannot be used.
     """
-    data = settings.data
-    options = {name: getattr(data, name) for name in _LAYOUT_KEYS}
-    path = data.path
-    if not path and data.source == "tfds":
-        raise ConfigError("data.source=tfds needs data.path, the name of a data set")
-    if not path:
-        chosen = DemoSettings(**configuration.arguments("demo", values["demo"], DemoSettings))
-        path = demo.demo_directory(size=data.image_size, **chosen._asdict())
-        options |= {"source": "side_by_side", "target_side": "left"}
-    splits = layouts.open_splits(path, **options)
+    data, splits = settings.data, open_splits(values, settings)
     picture = _picture_options(data, splits.condition)
     augment = configuration.arguments(
         "augment", values["augment"], transforms.TrainingTransform, supplied=picture
@@ -92,6 +83,33 @@ def open_data(
         validation=validation_transform(data, splits.condition),
         condition_channels=3 if splits.condition == layouts.GIVEN else 1,
     )
+
+
+def open_splits(values: dict[str, Any], settings: Settings) -> layouts.Splits:
+    """The pictures of a resolved config; draws the demo set if that is to be used.
+
+    Args:
+      values: the config.
+      settings: its typed sections.
+
+    Raises:
+      ConfigError: a key or value that cannot work.
+      DataError: pictures that cannot be used.
+    """
+    data = settings.data
+    path, options = data.path, layout_options(data)
+    if not path and data.source == "tfds":
+        raise ConfigError("data.source=tfds needs data.path, the name of a data set")
+    if not path:
+        chosen = DemoSettings(**configuration.arguments("demo", values["demo"], DemoSettings))
+        path = demo.demo_directory(size=data.image_size, **chosen._asdict())
+        options |= {"source": "side_by_side", "target_side": "left"}
+    return layouts.open_splits(path, **options)
+
+
+def layout_options(data: DataSettings) -> dict[str, Any]:
+    """What of a section `data` `layouts.open_splits` is to know besides the path."""
+    return {name: getattr(data, name) for name in _LAYOUT_KEYS}
 
 
 def without_pictures(settings: Settings, derived: dict[str, Any]) -> DataSet:

@@ -198,7 +198,8 @@ class Checkpoints:
             )
             _check_shapes(found, item)
         parts = {"params": {}, "batch_stats": {}} | found["generator"]
-        return GanState(found["step"], NetworkState(**parts, opt_state=()), NetworkState({}, {}, {}))
+        generator = NetworkState(**parts, opt_state=())
+        return GanState(found["step"], generator, NetworkState({}, {}, {}))
 
     def wait(self) -> None:
         """Returns when everything is on disk; raises WorkdirError if it could not be written."""

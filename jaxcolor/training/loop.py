@@ -287,9 +287,7 @@ class _Run:
             self._stop_at_bad_loss(self.step, {"a parameter": math.nan})
         with jax.transfer_guard("allow"):
             progress = self.progress.to_json()
-            self.parts.checkpoints.save(
-                self.step, self.state, self.parts.config, scores, progress
-            )
+            self.parts.checkpoints.save(self.step, self.state, self.parts.config, scores, progress)
 
     def _save_and_wait(self) -> None:
         self._save(None)
