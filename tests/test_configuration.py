@@ -15,7 +15,17 @@ from jaxcolor.settings import TrainSettings, read_settings
 ROOT = Path(__file__).parents[1]
 
 LAYERS = {
-    0: ["errors", "colorspace", "losses", "image_metrics", "parallel", "huge_pages"],
+    0: [
+        "errors",
+        "colorspace",
+        "losses",
+        "image_metrics",
+        "color_metrics",
+        "color_histograms",
+        "metrics",
+        "parallel",
+        "huge_pages",
+    ],
     1: ["models", "data"],
     2: ["training.state", "training.optimizers", "training.steps"],
     3: [
