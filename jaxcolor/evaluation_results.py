@@ -128,7 +128,7 @@ def combine(rows: dict[str, np.ndarray], names: Sequence[str]) -> dict[str, floa
       rows: [n] arrays by quantity.
       names: keys of BY_PICTURE.
     """
-    return {name: _of_means(name, _means(rows, name, slice(None))) for name in names}
+    return {name: _of_pictures(rows, name, slice(None)) for name in names}
 
 
 def bootstrap_interval(
@@ -156,8 +156,7 @@ def bootstrap_interval(
     count = len(rows[BY_PICTURE[metric].quantities[0]])
     random = np.random.default_rng(seed)
     values = [
-        _of_means(metric, _means(rows, metric, random.integers(count, size=count)))
-        for _ in range(draws)
+        _of_pictures(rows, metric, random.integers(count, size=count)) for _ in range(draws)
     ]
     tail = 100 * (1 - level) / 2
     # With infinities among the values there is nothing to interpolate.
@@ -166,13 +165,6 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def _means(rows, metric, chosen):
-    return {name: float(np.mean(rows[name][chosen])) for name in BY_PICTURE[metric].quantities}
-
-
-def _of_means(metric, means):
-    """The metric; NaN for the ratio to a mean of 0."""
-    try:
-        return float(BY_PICTURE[metric].combine(means))
-    except ZeroDivisionError:
-        return math.nan
+def _of_pictures(rows, metric, chosen):
+    quantities, combine_means, *_ = BY_PICTURE[metric]
+    return float(combine_means({name: float(np.mean(rows[name][chosen])) for name in quantities}))

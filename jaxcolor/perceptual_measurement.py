@@ -39,7 +39,7 @@ class Perceptual:
         """
         self.missing: dict[str, str] = {}
         self._lpips = {}
-        for name in PERCEPTUAL.keys() & set(names):
+        for name in filter(names.__contains__, PERCEPTUAL):
             try:
                 params = jax.device_put(weights.find(name, directory))
             except weights.MissingWeights as error:
