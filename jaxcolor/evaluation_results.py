@@ -155,9 +155,7 @@ def bootstrap_interval(
     """
     count = len(rows[BY_PICTURE[metric].quantities[0]])
     random = np.random.default_rng(seed)
-    values = [
-        _of_pictures(rows, metric, random.integers(count, size=count)) for _ in range(draws)
-    ]
+    values = [_of_pictures(rows, metric, random.integers(count, size=count)) for _ in range(draws)]
     tail = 100 * (1 - level) / 2
     # With infinities among the values there is nothing to interpolate.
     method = "linear" if np.isfinite(values).all() else "nearest"

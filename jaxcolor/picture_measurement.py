@@ -1,5 +1,6 @@
 """Goes through all pictures once: their quantities, histograms, features, and which to show."""
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -72,12 +73,11 @@ def measure_pictures(
       on_done: told how many pictures were measured, batch by batch.
     """
     collected = _Collected(perceptual)
-    measure = jax.jit(_measure, static_argnames="names")
     pending = None
     for batch in batches:
         prediction = predict(batch)
         target = colorspace.to_signed(jax.numpy.asarray(batch["target"]))
-        found = measure(prediction, target, names=tuple(dict.fromkeys(("l1", *names))))
+        found = _measure(prediction, target, names=tuple(dict.fromkeys(("l1", *names))))
         found["by_picture"] |= perceptual.measure(prediction, target)
         if pending is not None:
             on_done(collected.add(*pending))
@@ -87,6 +87,7 @@ def measure_pictures(
     return collected.finish()
 
 
+@functools.partial(jax.jit, static_argnames="names")
 def _measure(prediction, target, *, names):
     histograms = {
         name: {"prediction": function(prediction), "target": function(target)}

@@ -144,6 +144,11 @@ def load_trained(workdir: str | Path, checkpoint: str = "best") -> Trained:
             built = experiment.rebuild(values)
         except ConfigError as error:
             raise ConfigError(f"checkpoint {step} of {workdir}: {error}") from error
+        except (KeyError, TypeError, AttributeError) as error:  # JSON, but no config
+            reason = " ".join(str(error).split())
+            raise WorkdirError(
+                f"checkpoint {step} of {workdir} is damaged: its config cannot be used ({reason})"
+            ) from error
         create = built.functions.create_state
         like = jax.eval_shape(create, jax.eval_shape(jax.random.key, 0))
         state = checkpoints.restore_generator(step, like, built.devices.replicated)

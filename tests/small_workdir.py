@@ -31,11 +31,11 @@ def small_experiment(path, **overrides):
 def make_workdir(workdir, path, scores=((3, {"l1": 0.5}), (6, {"l1": 0.4})), **overrides):
     """`workdir` with a checkpoint of (step, validation numbers) each; returns the experiment."""
     built = small_experiment(path, **overrides)
+    create = jax.jit(built.functions.create_state)
     with Checkpoints(workdir / "checkpoints", keep_last=9) as checkpoints:
         for step, numbers in scores:
-            state = built.functions.create_state(jax.random.key(step))
-            state = jax.device_get(state.replace(step=state.step + step))
-            state = jax.device_put(state, jax.devices()[0])
+            state = create(jax.random.key(step))
+            state = state.replace(step=state.step + step)
             checkpoints.save(step, state, built.config, numbers)
         checkpoints.wait()
     return built

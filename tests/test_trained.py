@@ -31,7 +31,7 @@ def test_it_predicts_as_the_training_does_and_needs_no_data(tmp_path, pictures):
     shutil.rmtree(gone)
     trained = load_trained(tmp_path / "run")
     condition = draw_conditions(2)
-    state = built.functions.create_state(jax.random.key(6))
+    state = jax.jit(built.functions.create_state)(jax.random.key(6))
     expected = jax.jit(built.functions.predict)(state, condition, jax.random.key(0))
     np.testing.assert_allclose(trained.predict(condition), expected, atol=1e-6)
     assert trained.config == json.loads(json.dumps(built.config))
@@ -111,7 +111,9 @@ def test_a_damaged_or_foreign_checkpoint_is_named(workdir, tmp_path):
     config = tmp_path / "b" / "checkpoints" / "6" / "config" / "metadata"
     values = json.loads(config.read_text())
     for change, kind, message in (
-        ({"generator": {"base_width": 6}}, WorkdirError, "could not be read"),
+        ({"generator": values["generator"] | {"base_width": 6}}, WorkdirError, "not be read"),
+        ({"generator": [4]}, WorkdirError, "checkpoint 6 of .* is damaged"),
+        ({"losses": "l1"}, WorkdirError, "checkpoint 6 of .* is damaged"),
         ({"colours": {}}, ConfigError, "checkpoint 6 of .*colours is unknown"),
         ({"derived": {}}, ConfigError, "does not say what was derived"),
     ):
@@ -123,7 +125,7 @@ def test_a_damaged_or_foreign_checkpoint_is_named(workdir, tmp_path):
 def test_the_best_is_kept_by_the_metric_that_decides(tmp_path, pictures):
     numbers = [{"l1": 0.1, "chroma_ratio": x} for x in (0.5, 1.1, 1.8, 0.2)]
     built = make_workdir(tmp_path / "source", pictures, scores=())
-    state = jax.device_put(built.functions.create_state(jax.random.key(0)), jax.devices()[0])
+    state = jax.jit(built.functions.create_state)(jax.random.key(0))
     kept = {"keep_last": 1, "best_by": "chroma_ratio"}
     with Checkpoints(tmp_path / "a", **kept) as checkpoints:
         checkpoints.save(1, state, built.config, {"l1": 0.01})  # of a version without the metric

@@ -23,6 +23,13 @@ from jaxcolor.training.state import GanState, NetworkState
 DEFAULT_BEST_BY = "l1"
 
 
+class _EarliestBest(policies.BestN):
+    """Orbax's own keeps the latest of equals; early stopping says that it was the first."""
+
+    def should_preserve(self, checkpoints, *, context):
+        return super().should_preserve(checkpoints[::-1], context=context)[::-1]
+
+
 class Checkpoints:
     """The checkpoints of one workdir, by step."""
 
@@ -54,7 +61,7 @@ class Checkpoints:
         kept = policies.AnyPreservationPolicy(
             [
                 policies.LatestN(keep_last),
-                policies.BestN(
+                _EarliestBest(
                     get_metric_fn=score,
                     n=keep_best,
                     keep_checkpoints_without_metrics=False,
