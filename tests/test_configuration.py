@@ -26,7 +26,7 @@ LAYERS = {
         "parallel",
         "huge_pages",
     ],
-    1: ["models", "data"],
+    1: ["models", "data", "perceptual"],
     2: ["training.state", "training.optimizers", "training.steps"],
     3: [
         "training.progress",

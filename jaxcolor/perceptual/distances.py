@@ -5,6 +5,8 @@ import scipy.linalg
 
 from jaxcolor.errors import UserError
 
+_BLOCK = 1024  # pictures whose kernel with all others is held at once
+
 
 def unbiased_kernel_distance(features: np.ndarray, reference: np.ndarray) -> float:
     """The unbiased estimate of the squared maximum mean discrepancy; can be below 0 by chance.
@@ -20,8 +22,8 @@ def unbiased_kernel_distance(features: np.ndarray, reference: np.ndarray) -> flo
       UserError: a set is too small, or a feature is not finite.
     """
     features, reference = _two_sets(features, reference)
-    within = sum(_mean_off_diagonal(_kernel(values, values)) for values in (features, reference))
-    return float(within - 2 * np.mean(_kernel(features, reference)))
+    across = _kernel_sum(features, reference) / (len(features) * len(reference))
+    return float(_mean_within(features) + _mean_within(reference) - 2 * across)
 
 
 def kernel_distance(
@@ -127,13 +129,20 @@ def _at_most_square(rows):
     return scipy.linalg.qr(rows, mode="r", check_finite=False)[0][: rows.shape[1]]
 
 
-def _kernel(first, second):
-    return (first @ second.T / first.shape[1] + 1) ** 3
+def _kernel_sum(first, second):
+    """The kernel's sum over all pairs, by blocks of rows: memory does not grow with the square."""
+    features = first.shape[1]
+    return sum(
+        np.sum((first[row : row + _BLOCK] @ second.T / features + 1) ** 3)
+        for row in range(0, len(first), _BLOCK)
+    )
 
 
-def _mean_off_diagonal(matrix):
-    count = len(matrix)
-    return (np.sum(matrix) - np.trace(matrix)) / (count * (count - 1))
+def _mean_within(values):
+    """The kernel's mean over all pairs of different members of a set."""
+    count, features = values.shape
+    diagonal = np.sum((np.sum(np.square(values), axis=1) / features + 1) ** 3)
+    return (_kernel_sum(values, values) - diagonal) / (count * (count - 1))
 
 
 def _two_sets(features, reference):

@@ -153,7 +153,7 @@ def feature_map(x: jax.Array, params: Params) -> jax.Array:
     x = _block_e(x, "Mixed_7b", chain, mean)
 
     def largest(x):
-        return max_pool(x, window=3, stride=1, padding=pad_by(1))
+        return max_pool(x, window=3, stride=1, padding=1)
 
     return _block_e(x, "Mixed_7c", chain, largest if fid else mean)
 
