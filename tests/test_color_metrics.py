@@ -62,7 +62,7 @@ def test_a_pixel_is_right_when_all_of_lab_are_near(error, right_at_2, right_at_5
         share = color_metrics.accuracy_by_picture(
             target + jnp.array(error), target, percent=percent
         )
-        assert share == [expected]
+        assert share[0] == expected
 
 
 @pytest.mark.parametrize("percent", [2, 5])
@@ -95,7 +95,7 @@ def test_the_area_is_one_for_the_truth_and_that_of_a_grey_prediction_is_the_grey
         color_metrics.ab_auc_grey_by_picture(LABS[1]),
     )
     far = jnp.array([[[[50.0, 80.0, 0.0]]]])
-    assert color_metrics.ab_auc_by_picture(far * jnp.array([1, -1, 1]), far) == [0]
+    assert color_metrics.ab_auc_by_picture(far * jnp.array([1, -1, 1]), far)[0] == 0
 
 
 def colourfulness(images, change=lambda values: values):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from skimage import color
+from skimage.color.colorconv import xyz_from_rgb
 
 from jaxcolor import colorspace
 
@@ -69,8 +70,8 @@ def unclipped(lab):
     y = (lab[..., 0] + 16) / 116
     roots = np.stack([y + lab[..., 1] / 500, y, y - lab[..., 2] / 200], axis=-1)
     xyz = np.where(roots > 6 / 29, roots**3, 3 * (6 / 29) ** 2 * (roots - 4 / 29))
-    white = color.colorconv.xyz_from_rgb.sum(axis=1)
-    return (xyz * white) @ np.linalg.inv(color.colorconv.xyz_from_rgb).T
+    white = xyz_from_rgb.sum(axis=1)
+    return (xyz * white) @ np.linalg.inv(xyz_from_rgb).T
 
 
 COLOURS = st.tuples(st.floats(0, 100), st.floats(-300, 300), st.floats(-300, 300))
@@ -80,7 +81,7 @@ fit = jax.jit(colorspace.fit_chroma)
 @settings(deadline=None, max_examples=200)
 @given(colour=COLOURS)
 def test_fitted_colours_lie_in_the_cube_with_their_lightness_and_hue(colour):
-    lab = np.array(colour, np.float32)
+    lab = np.round(np.array(colour, np.float32), 6)  # XLA has no subnormal numbers
     fitted = np.asarray(fit(lab))
     linear = unclipped(fitted.astype(float))
     assert linear.min() > -2e-5
@@ -90,9 +91,8 @@ def test_fitted_colours_lie_in_the_cube_with_their_lightness_and_hue(colour):
     np.testing.assert_allclose(fitted[1:], scale * lab[1:], rtol=1e-4, atol=1e-4)
     if unclipped(lab.astype(float)).min() > 0 and unclipped(lab.astype(float)).max() < 1:
         np.testing.assert_array_equal(fitted, lab)
-    elif (fitted != lab).any():  # No more is taken than must be: a little more is outside.
-        beyond = unclipped(fitted * [1, 1.01, 1.01] + np.sign(fitted) * [0, 0.1, 0.1])
-        assert beyond.min() < 0 or beyond.max() > 1
+    elif (fitted != lab).any():  # No more is taken than must be: it lies on a face.
+        assert min(linear.min(), 1 - linear.max()) < 2e-4
 
 
 def test_colours_of_the_cube_fit_as_they_are():

@@ -13,27 +13,12 @@ from jax.sharding import PartitionSpec
 from jaxcolor import image_metrics
 from jaxcolor.metrics import METRICS, combine, measure
 
-CONTRACT = [
-    "l1",
-    "l2",
-    "psnr",
-    "ssim",
-    "luma_psnr",
-    "lab_mae",
-    "accuracy_2",
-    "accuracy_5",
-    "ab_auc",
-    "ab_auc_grey",
-    "colourfulness",
-    "colourfulness_target",
-    "colourfulness_difference",
-    "chroma_ratio",
-    "sepia_index",
-    "sepia_index_target",
-    "lab_histogram_intersection",
-    "colourfulness_abs",
-    "colourfulness_abs_target",
-]
+NAMES = """
+l1 l2 psnr ssim luma_psnr lab_mae accuracy_2 accuracy_5 ab_auc ab_auc_grey
+colourfulness colourfulness_target colourfulness_difference
+colourfulness_abs colourfulness_abs_target
+chroma_ratio sepia_index sepia_index_target lab_histogram_intersection
+"""
 measure_all = jax.jit(lambda prediction, target: measure(prediction, target, METRICS))
 
 
@@ -52,7 +37,7 @@ def evaluate(prediction, target):
 
 
 def test_metrics_are_those_agreed_on_each_with_its_protocol():
-    assert set(METRICS) == set(CONTRACT)
+    assert set(METRICS) == set(NAMES.split())
     for metric in METRICS.values():
         assert metric.better in {"lower", "higher", "near 0", "near 1", ""}
         assert len(metric.protocol) > 20
@@ -63,7 +48,7 @@ def test_only_what_is_asked_for_is_measured():
     quantities = measure(pictures(0), pictures(1), ["psnr", "sepia_index", "chroma_ratio"])
     assert set(quantities) == {"psnr", "sepia_chroma", "chroma", "chroma_target"}
     assert {values.shape for values in quantities.values()} == {(5,)}
-    assert {values.dtype for values in quantities.values()} == {jnp.float32}
+    assert {values.dtype for values in quantities.values()} == {np.dtype(np.float32)}
 
 
 def test_l1_and_psnr_are_those_of_the_steps():
@@ -95,7 +80,7 @@ def test_sums_over_two_devices_with_a_mask_are_those_of_the_pictures():
         sums = {name: jnp.where(mask, values, 0).sum() for name, values in quantities.items()}
         return jax.lax.psum(sums | {"count": mask.sum()}, "data")
 
-    mesh = jax.make_mesh((2,), ("data",), devices=jax.devices()[:2])
+    mesh = jax.sharding.Mesh(jax.devices()[:2], ("data",))
     data, everywhere = PartitionSpec("data"), PartitionSpec()
     sharded = jax.shard_map(total, mesh=mesh, in_specs=(data,) * 3, out_specs=everywhere)
     sums = jax.device_get(jax.jit(sharded)(*padded, mask))
@@ -124,17 +109,16 @@ BEST = {
 }
 
 
-@settings(deadline=None, max_examples=6)
+@settings(deadline=None, max_examples=5)
 @given(height=st.integers(1, 13), width=st.integers(1, 13))
-@pytest.mark.parametrize("colourful", [True, False])
-def test_equal_pictures_of_any_size_are_perfect(colourful, height, width):
-    target = pictures(3, 1, height, width)
-    target = target if colourful else target[..., :1].repeat(3, axis=-1)
-    values = evaluate(target, target)
-    for name, best in BEST.items():
-        assert values[name] == pytest.approx(best, abs=1e-5), name
-    assert values["sepia_index"] == values["sepia_index_target"]
-    assert not np.isnan(list(values.values())).any()
+def test_equal_pictures_of_any_size_are_perfect_coloured_or_grey(height, width):
+    coloured = pictures(3, 1, height, width)
+    for target in (coloured, coloured[..., :1].repeat(3, axis=-1)):
+        values = evaluate(target, target)
+        for name, best in BEST.items():
+            assert values[name] == pytest.approx(best, abs=1e-5), name
+        assert values["sepia_index"] == values["sepia_index_target"]
+        assert not np.isnan(list(values.values())).any()
 
 
 def test_grey_predictions_are_told_from_the_truth():
