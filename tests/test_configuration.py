@@ -28,7 +28,13 @@ LAYERS = {
     ],
     1: ["models", "data", "perceptual"],
     2: ["training.state", "training.optimizers", "training.steps"],
-    3: ["training.checkpoints", "training.evaluation", "training.reporting", "training.loop"],
+    3: [
+        "training.progress",
+        "training.checkpoints",
+        "training.evaluation",
+        "training.reporting",
+        "training.loop",
+    ],
     4: [
         "configuration",
         "settings",
@@ -42,6 +48,13 @@ LAYERS = {
         "runner",
         "description",
         "command",
+        "trained",
+        "evaluation_results",
+        "picture_measurement",
+        "perceptual_measurement",
+        "evaluation_sheets",
+        "evaluation_data",
+        "evaluate_command",
     ],
 }
 
