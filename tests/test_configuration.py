@@ -18,7 +18,13 @@ LAYERS = {
     0: ["errors", "colorspace", "losses", "image_metrics", "parallel", "huge_pages"],
     1: ["models", "data"],
     2: ["training.state", "training.optimizers", "training.steps"],
-    3: ["training.checkpoints", "training.evaluation", "training.reporting", "training.loop"],
+    3: [
+        "training.checkpoints",
+        "training.evaluation",
+        "training.reporting",
+        "training.health",
+        "training.loop",
+    ],
     4: [
         "configuration",
         "settings",
@@ -30,6 +36,7 @@ LAYERS = {
         "experiment",
         "starting_point",
         "runner",
+        "compare",
         "description",
         "command",
     ],
