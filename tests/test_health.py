@@ -41,23 +41,31 @@ def test_a_healthy_run_is_left_alone():
     assert warnings_of(*rows) == []
 
 
-def test_the_discriminator_has_won_after_200_steps_and_is_told_once():
+def test_that_the_discriminator_has_won_is_told_once_after_most_of_200_steps():
     won = row(discriminator__loss=0.004)
-    assert warnings_of(*[row()] * 4, *[won] * 3) == []
+    assert warnings_of(*[row()] * 4, *[won] * 2) == []
     found = warnings_of(*[row()] * 4, *[won] * 40)
-    assert [step for step, _ in found] == [400]
+    assert [step for step, _ in found] == [350]
     assert "discriminator has won" in found[0][1]
-    assert "0.004 at step 400" in found[0][1]
+    assert "0.004 at step 350" in found[0][1]
     assert "lower discriminator_optimizer.learning_rate" in found[0][1]
     assert "\n" not in found[0][1]
 
 
 def test_a_short_spell_is_no_episode_and_a_short_recovery_no_end():
     won = row(discriminator__loss=0.004)
-    assert warnings_of(*([won] * 3 + [row()]) * 10) == []
-    assert len(warnings_of(*[won] * 4, *[row()] * 3, *[won] * 9)) == 1
+    assert warnings_of(*[won, won, row(), row()] * 10) == []
+    assert len(warnings_of(*[won] * 4, *[row()] * 2, *[won] * 9)) == 1
+    assert len(warnings_of(*[won] * 4, *[row(discriminator__loss=0.02)] * 9, *[won] * 9)) == 1
     again = warnings_of(*[won] * 4, *[row()] * 4, *[won] * 4)
-    assert [step for step, _ in again] == [200, 600]
+    assert [step for step, _ in again] == [200, 550]
+
+
+def test_a_spike_does_not_hide_that_the_discriminator_has_won():
+    """As measured: every few hundred steps the generator finds a trick, and loses again."""
+    losses = [0.009, 0.007, 0.006, 1.5, 0.2, 0.05, *[0.008, 0.006, 0.005] * 5, 0.9, *[0.006] * 9]
+    found = warnings_of(*[row(discriminator__loss=loss) for loss in losses], every=20)
+    assert [step for step, _ in found] == [200]
 
 
 def test_one_long_row_is_not_enough():
@@ -75,8 +83,8 @@ def test_without_a_discriminator_the_generator_is_still_watched():
     norms = [3.0] * 5 + [0.0] * 5
     rows = [{"generator/l1": 0.2, "generator/gradient_norm": norm} for norm in norms]
     found = warnings_of(*rows)
-    assert [step for step, _ in found] == [450]
-    assert "stopped moving: its gradient norm is 0 at step 450" in found[0][1]
+    assert [step for step, _ in found] == [400]
+    assert "stopped moving: its gradient norm is 0 at step 400" in found[0][1]
 
 
 def test_a_generator_that_the_schedule_has_stopped_is_meant_to_rest():

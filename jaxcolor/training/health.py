@@ -6,13 +6,16 @@ is watched are the rows of metrics.jsonl and the fixed validation samples, which
 
 import math
 import statistics
+from collections import deque
 from collections.abc import Mapping
 
 import numpy as np
 
 PATIENCE_STEPS = 200  # that a sign must last, over at least two rows
 PATIENCE_EPOCHS = 2
+MOST = 0.7  # share of the rows in that time that must show it
 WON = 0.01  # discriminator loss at which it no longer errs
+LOST = 5 * WON  # and at which it errs again
 GREY = 0.1  # share of the truth's chroma
 CONSTANT = 0.02  # share of the truth's spread over pictures
 STILL = 1e-4  # share of the usual gradient norm
@@ -82,7 +85,8 @@ class Health:
         # Smoothed labels put a floor under the loss on true pictures, not under that on fakes.
         right = min(means.get(f"discriminator/accuracy_{name}", 0) for name in ("real", "fake"))
         sure = right > 0.999 and means.get("discriminator/fake", math.inf) < WON / 2
-        if not self._episodes["won"].begins(step, loss < WON or sure):
+        has_won = loss < WON or sure
+        if not self._episodes["won"].begins(step, has_won, loss > LOST and not has_won):
             return ""
         return (
             f"warning: the discriminator has won: its loss is {loss:.2g} at step {step}, and the "
@@ -146,22 +150,35 @@ class Health:
 
 
 class _Episode:
-    """Whether a sign has lasted long enough, told once until it has been gone as long."""
+    """Whether a sign has lasted long enough, told once until it has been gone as long.
+
+    Not every row needs to show it: a generator that finds a trick raises the loss of a discriminator
+    that has won for some ten steps, now and again.
+    """
 
     def __init__(self, patience: int, start: int = 0):
         self._patience = patience
         self._last = start
-        self._since: int | None = None  # where the present stretch of equal signs began
-        self._rows = 0
-        self._sign = self._told = False
+        self._rows: deque[tuple[int, bool, bool]] = deque()  # beginning, sign, gone
+        self._told = False
 
-    def begins(self, position: int, sign: bool) -> bool:
-        """Whether the sign, seen from the last position up to this one, is now to be told."""
-        if self._since is None or sign != self._sign:
-            self._sign, self._since, self._rows = sign, self._last, 0
-        self._rows += 1
+    def begins(self, position: int, sign: bool, gone: bool | None = None) -> bool:
+        """Whether the sign, seen from the last position up to this one, is now to be told.
+
+        Args:
+          position: steps or epochs done.
+          sign: whether it is seen.
+          gone: whether it is clearly not; by default, when it is not seen.
+        """
+        self._rows.append((self._last, sign, not sign if gone is None else gone))
         self._last = position
-        if position - self._since < self._patience or self._rows < 2:
+        while len(self._rows) > 2 and self._rows[1][0] <= position - self._patience:
+            self._rows.popleft()
+        if position - self._rows[0][0] < self._patience or len(self._rows) < 2:
             return False
-        told, self._told = self._told, sign
-        return sign and not told
+        shown, ended = (
+            sum(row[index] for row in self._rows) >= MOST * len(self._rows) for index in (1, 2)
+        )
+        begins = shown and not self._told
+        self._told = shown or (self._told and not ended)
+        return begins
