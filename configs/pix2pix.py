@@ -102,13 +102,20 @@ def get_config() -> ConfigDict:
             "compute_dtype": "float32",  # or "bfloat16"
             "lowering": "auto",
             "log_every": 50,
+            "early_stopping_epochs": 0,  # without a gain in checkpoint.best_by; 0: never
         }
     )
     config.checkpoint = ConfigDict(
-        {"every_epochs": 1, "every_steps": 0, "keep_last": 2, "keep_best": 1}
+        {"every_epochs": 1, "every_steps": 0, "keep_last": 2, "keep_best": 1, "best_by": "l1"}
     )
     config.evaluation = ConfigDict(
-        {"batch_size": 8, "statistics": "picture", "dropout": False, "samples": 4}
+        {
+            "batch_size": 8,
+            "statistics": "picture",
+            "dropout": False,
+            "samples": 4,
+            "metrics": ("ssim", "chroma_ratio", "colourfulness_difference"),  # besides L1, PSNR
+        }
     )
     config.parallel = ConfigDict({"backend": "shard_map"})  # or "pmap"
 

@@ -2,6 +2,7 @@
 
 check-data  what is wrong with the pictures of a config, and how the network will see them
 prepare     decode and resize them once, into a cache that training reads many times as fast
+evaluate    measure a trained network, or pictures made elsewhere, on a split or a folder
 """
 
 import sys
@@ -10,7 +11,8 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-COMMANDS = ("check-data", "prepare")
+CONFIG_COMMANDS = ("check-data", "prepare")
+COMMANDS = (*CONFIG_COMMANDS, "evaluate")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -18,12 +20,16 @@ def main(argv: list[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] not in COMMANDS:
         asked = words[:1] in (["--help"], ["-h"], ["help"])
-        known = f"python -m jaxcolor COMMAND --config FILE\n\n{__doc__.partition(chr(10) * 2)[2]}"
+        known = f"python -m jaxcolor COMMAND --help\n\n{__doc__.partition(chr(10) * 2)[2]}"
         if words and not asked:
             sys.stderr.write(f"error: unknown command {words[0]!r}\n")
         (sys.stdout if asked else sys.stderr).write(known)
         return 0 if asked else 2
     name, *words = words
+    if name == "evaluate":
+        from jaxcolor import evaluate_command
+
+        return evaluate_command.main(words)
     return _run(name, [f"jaxcolor {name}", *words])
 
 

@@ -79,7 +79,7 @@ def train(
       dry_run: print the resolved config, parameters, cost and memory, and do nothing else.
     """
     with errors_as_lines() as status:
-        _set_up_jax()
+        set_up_jax()
         resolved, changes = experiment.resolve(config, overridden)
         if changes:
             listed = ", ".join(f"{key}={value}" for key, value in changes.items())
@@ -122,7 +122,7 @@ def _check_pictures(built: experiment.Experiment) -> None:
         )
 
 
-def _set_up_jax() -> None:
+def set_up_jax() -> None:
     """Keeps compiled programs between runs, and the libraries' own chatter out of sight."""
     root = os.environ.get("JAXCOLOR_CACHE") or Path("~/.cache/jaxcolor").expanduser()
     if not jax.config.jax_compilation_cache_dir:

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from jaxcolor import configuration
 from jaxcolor.data import demo, layouts, sources, transforms
 from jaxcolor.errors import ConfigError, DataError
-from jaxcolor.settings import DemoSettings, Settings
+from jaxcolor.settings import DataSettings, DemoSettings, Settings
 
 _LAYOUT_KEYS = (
     "source",
@@ -67,18 +67,8 @@ def open_data(
       ConfigError: a key or value that cannot work.
       DataError: pictures that cannot be used.
     """
-    data = settings.data
-    options = {name: getattr(data, name) for name in _LAYOUT_KEYS}
-    path = data.path
-    if not path and data.source == "tfds":
-        raise ConfigError("data.source=tfds needs data.path, the name of a data set")
-    if not path:
-        chosen = DemoSettings(**configuration.arguments("demo", values["demo"], DemoSettings))
-        path = demo.demo_directory(size=data.image_size, **chosen._asdict())
-        options |= {"source": "side_by_side", "target_side": "left"}
-    splits = layouts.open_splits(path, **options)
-    picture = {name: getattr(data, name) for name in _PICTURE_KEYS}
-    picture["condition"] = splits.condition
+    data, splits = settings.data, open_splits(values, settings)
+    picture = _picture_options(data, splits.condition)
     augment = configuration.arguments(
         "augment", values["augment"], transforms.TrainingTransform, supplied=picture
     )
@@ -86,13 +76,70 @@ def open_data(
     if splits.kind == "prepared":
         _check_prepared(splits.sources, data, training.load_size)
     if data.drop_greyscale and drop_greyscale:
-        splits = splits._replace(sources=_drop_greyscale(splits.sources))
+        splits = splits._replace(sources=drop_greyscale_records(splits.sources))
     return DataSet(
         splits=splits,
         training=training,
-        validation=transforms.ValidationTransform(**picture),
+        validation=validation_transform(data, splits.condition),
         condition_channels=3 if splits.condition == layouts.GIVEN else 1,
     )
+
+
+def open_splits(values: dict[str, Any], settings: Settings) -> layouts.Splits:
+    """The pictures of a resolved config; draws the demo set if that is to be used.
+
+    Args:
+      values: the config.
+      settings: its typed sections.
+
+    Raises:
+      ConfigError: a key or value that cannot work.
+      DataError: pictures that cannot be used.
+    """
+    data = settings.data
+    path, options = data.path, layout_options(data)
+    if not path and data.source == "tfds":
+        raise ConfigError("data.source=tfds needs data.path, the name of a data set")
+    if not path:
+        chosen = DemoSettings(**configuration.arguments("demo", values["demo"], DemoSettings))
+        path = demo.demo_directory(size=data.image_size, **chosen._asdict())
+        options |= {"source": "side_by_side", "target_side": "left"}
+    return layouts.open_splits(path, **options)
+
+
+def layout_options(data: DataSettings) -> dict[str, Any]:
+    """What of a section `data` `layouts.open_splits` is to know besides the path."""
+    return {name: getattr(data, name) for name in _LAYOUT_KEYS}
+
+
+def without_pictures(settings: Settings, derived: dict[str, Any]) -> DataSet:
+    """A data set of no pictures at all, whose validation transform makes what a network expects.
+
+    Args:
+      settings: of the network's config.
+      derived: what that config says was derived from its data.
+    """
+    splits = layouts.Splits({}, settings.data.source, derived["condition"], [], [])
+    return DataSet(
+        splits=splits,
+        training=None,
+        validation=validation_transform(settings.data, derived["condition"]),
+        condition_channels=derived["condition_channels"],
+    )
+
+
+def validation_transform(data: DataSettings, condition: str) -> transforms.ValidationTransform:
+    """How a record becomes a pair without augmentation.
+
+    Args:
+      data: a config's section.
+      condition: given, or the kind to make of the target.
+    """
+    return transforms.ValidationTransform(**_picture_options(data, condition))
+
+
+def _picture_options(data, condition):
+    return {name: getattr(data, name) for name in _PICTURE_KEYS} | {"condition": condition}
 
 
 def _check_prepared(by_split, data, load_size):
@@ -116,8 +163,12 @@ def _check_prepared(by_split, data, load_size):
             print(f"{split}: resized again, from {source.size} pixels in the prepared cache")
 
 
-def _drop_greyscale(by_split):
-    """The same sources without the records whose target has no colour; says how many."""
+def drop_greyscale_records(by_split: dict[str, Any]) -> dict[str, Any]:
+    """The same sources without the records whose target has no colour; says how many.
+
+    Raises:
+      DataError: nothing is left of a source.
+    """
     kept = {}
     for split, source in by_split.items():
         bar = tqdm(

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from jaxcolor import configuration, parallel
 from jaxcolor.data import pipeline
-from jaxcolor.dataset import DataSet, open_data
+from jaxcolor.dataset import DataSet, open_data, without_pictures
 from jaxcolor.errors import ConfigError
 from jaxcolor.models.patchgan import PatchGAN
 from jaxcolor.models.unet import UNet
@@ -124,14 +124,7 @@ def build(values: dict[str, Any]) -> Experiment:
     training = data.splits.sources["train"]
     pipeline.check_batch_size(training, settings.train.batch_size)
     values["derived"] = data.derived()
-    plan = loop.Plan(
-        epochs=settings.train.epochs,
-        pictures=len(training),
-        batch_size=settings.train.batch_size,
-        log_every=settings.train.log_every,
-        checkpoint_every_epochs=settings.checkpoint.every_epochs,
-        checkpoint_every_steps=settings.checkpoint.every_steps,
-    )
+    plan = _plan(settings, len(training))
     return Experiment(
         config=values,
         settings=settings,
@@ -141,6 +134,50 @@ def build(values: dict[str, Any]) -> Experiment:
         functions=_bind_functions(values, settings, (generator, discriminator), plan, data),
         plan=plan,
         data=data,
+    )
+
+
+def rebuild(values: dict[str, Any]) -> Experiment:
+    """The experiment of a checkpoint's config, on one device and without its pictures.
+
+    Its functions predict and create states of the checkpoint's shapes; it cannot train.
+
+    Args:
+      values: the config as a checkpoint holds it, with what was derived from the data.
+
+    Raises:
+      ConfigError: a key or value that cannot work, such as those of another version.
+    """
+    derived = values.get("derived", {})
+    settings = read_settings({name: x for name, x in values.items() if name != "derived"})
+    if not {"training_pictures", "condition", "condition_channels"} <= derived.keys():
+        raise ConfigError("the config is no checkpoint's: it does not say what was derived")
+    generator, discriminator = modules = _build_networks(values, settings)
+    data = without_pictures(settings, derived)
+    plan = _plan(settings, derived["training_pictures"])
+    return Experiment(
+        config=values,
+        settings=settings,
+        devices=parallel.DataParallel(jax.devices()[:1]),
+        generator=generator,
+        discriminator=discriminator,
+        functions=_bind_functions(values, settings, modules, plan, data),
+        plan=plan,
+        data=data,
+    )
+
+
+def _plan(settings: Settings, pictures: int) -> loop.Plan:
+    return loop.Plan(
+        epochs=settings.train.epochs,
+        pictures=pictures,
+        batch_size=settings.train.batch_size,
+        log_every=settings.train.log_every,
+        checkpoint_every_epochs=settings.checkpoint.every_epochs,
+        checkpoint_every_steps=settings.checkpoint.every_steps,
+        metrics=settings.evaluation.computed,
+        best_by=settings.checkpoint.best_by,
+        early_stopping_epochs=settings.train.early_stopping_epochs,
     )
 
 
@@ -204,7 +241,10 @@ def _bind_functions(values, settings, modules, plan, data) -> Functions:
             },
         ),
         evaluation_step=functools.partial(
-            steps.evaluation_step, axis_name=parallel.AXIS, **inference
+            steps.evaluation_step,
+            axis_name=parallel.AXIS,
+            metrics=settings.evaluation.computed,
+            **inference,
         ),
         predict=functools.partial(steps.predict, axis_name=None, **inference),
     )
@@ -249,8 +289,10 @@ def _lower_evaluation(experiment: Experiment) -> Iterator[jax.stages.Lowered]:
     """The evaluation step, the prediction of one picture, and `is_finite`."""
     devices, functions = experiment.devices, experiment.functions
     state, batch, rng = _describe_inputs(experiment, evaluation_batch_size(experiment))
-    mask = jax.ShapeDtypeStruct(batch["target"].shape[:1], np.float32, sharding=devices.sharded)
-    yield devices.wrap(functions.evaluation_step).lower(state, {**batch, "mask": mask}, rng)
+    for name, kind in (("mask", np.float32), ("index", np.int32)):
+        shape = batch["target"].shape[:1]
+        batch[name] = jax.ShapeDtypeStruct(shape, kind, sharding=devices.sharded)
+    yield devices.wrap(functions.evaluation_step).lower(state, batch, rng)
     one = jax.ShapeDtypeStruct(
         (1, *batch["condition"].shape[1:]), np.uint8, sharding=devices.replicated
     )

@@ -29,7 +29,7 @@ def run(experiment: Experiment, workdir: str | Path) -> GanState:
     workdir = Path(workdir).expanduser().absolute()
     with own_workdir(workdir):
         settings = experiment.settings.checkpoint
-        kept = {"keep_last": settings.keep_last, "keep_best": settings.keep_best}
+        kept = {name: getattr(settings, name) for name in ("keep_last", "keep_best", "best_by")}
         try:
             with Checkpoints(workdir / "checkpoints", **kept) as checkpoints:
                 return _run(experiment, workdir, checkpoints)
@@ -46,6 +46,13 @@ def _run(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) -> Gan
         print(
             f"{workdir} is trained: {plan.epochs} epochs, {step} steps. "
             "Raise train.epochs to go on (with constant learning rates), or use a new --workdir"
+        )
+        return state
+    progress = loop.stored_progress(checkpoints, step, plan)
+    if progress.has_stalled(plan.early_stopping_epochs):
+        print(
+            f"{workdir} is trained: {loop.explain_stop(progress, plan)}. Raise "
+            "train.early_stopping_epochs to go on, or set it to 0"
         )
         return state
     check_space(workdir, state, experiment.settings.checkpoint, checkpoints)

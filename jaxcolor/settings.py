@@ -1,11 +1,14 @@
 """The config's sections as typed settings, checked: names, types, ranges."""
 
+import difflib
 import typing
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from jaxcolor import configuration
 from jaxcolor.data.conditions import LINE_STRENGTH, LINE_THICKNESS
 from jaxcolor.errors import ConfigError
+from jaxcolor.metrics import METRICS
 from jaxcolor.models.conv_lowering import LOWERINGS
 from jaxcolor.training import steps
 
@@ -77,24 +80,35 @@ class TrainSettings(NamedTuple):
     compute_dtype: str = "float32"
     lowering: str = "auto"
     log_every: int = 50
+    early_stopping_epochs: int = 0
 
 
 class CheckpointSettings(NamedTuple):
-    """Section `checkpoint`: intervals, and how many of the newest and the best are kept."""
+    """Section `checkpoint`: intervals, and how many of the newest and the best are kept.
+
+    `best_by`, one of the metrics computed in validation, says which are the best.
+    """
 
     every_epochs: int = 1
     every_steps: int = 0
     keep_last: int = 2
     keep_best: int = 1
+    best_by: str = "l1"
 
 
 class EvaluationSettings(NamedTuple):
-    """Section `evaluation`: batch norm's statistics, dropout, and rows of the sample sheet."""
+    """Section `evaluation`: batch norm's statistics, dropout, sample sheet's rows, and metrics."""
 
     batch_size: int = 8
     statistics: str = "picture"
     dropout: bool = False
     samples: int = 4
+    metrics: tuple[str, ...] = ("ssim", "chroma_ratio", "colourfulness_difference")
+
+    @property
+    def computed(self) -> tuple[str, ...]:
+        """The metrics of each validation: L1 and PSNR, which the epoch's line shows, and others."""
+        return tuple(dict.fromkeys(("l1", "psnr", *self.metrics)))
 
 
 class ParallelSettings(NamedTuple):
@@ -153,6 +167,7 @@ def read_settings(values: dict[str, Any]) -> Settings:
     )
     _check_choices(settings)
     _check_minima(settings)
+    _check_metrics(settings)
     return settings
 
 
@@ -169,6 +184,34 @@ def _check_choices(settings: Settings) -> None:
             raise ConfigError(f"{key} {value!r} is none of {', '.join(allowed)}")
 
 
+def _check_metrics(settings: Settings) -> None:
+    computed, best_by = settings.evaluation.computed, settings.checkpoint.best_by
+    for name in computed:
+        if name not in METRICS:
+            raise ConfigError(f"evaluation.metrics: there is no metric {name!r}; {_near(name)}")
+    if best_by not in computed:
+        hint = "add it there" if best_by in METRICS else _near(best_by, computed)
+        raise ConfigError(
+            f"checkpoint.best_by {best_by!r} is not among the metrics of evaluation.metrics; {hint}"
+        )
+    if not METRICS[best_by].better:
+        raise ConfigError(
+            f"checkpoint.best_by {best_by!r} describes pictures and is neither good nor bad: take "
+            "another metric"
+        )
+    if settings.train.early_stopping_epochs and not settings.checkpoint.keep_best:
+        raise ConfigError(
+            "train.early_stopping_epochs needs checkpoint.keep_best of at least 1: the newest "
+            "checkpoint will not be the best"
+        )
+
+
+def _near(name: str, known: Iterable[str] = METRICS) -> str:
+    """The likeness of an unknown metric, or all there are."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
+
+
 def _check_minima(settings: Settings) -> None:
     minima = {
         "train.epochs": 1,
@@ -182,6 +225,7 @@ def _check_minima(settings: Settings) -> None:
         "loader.num_threads": 0,
         "loader.num_workers": 0,
         "loader.prefetch": 1,
+        "train.early_stopping_epochs": 0,
     }
     if not 0 <= settings.data.max_bad_fraction <= 1:
         raise ConfigError(

@@ -21,6 +21,7 @@ FREE_ON_RESUME = (
     "evaluation.",
     "parallel.",
     "train.log_every",
+    "train.early_stopping_epochs",
     "train.lowering",
 )
 

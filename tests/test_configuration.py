@@ -15,10 +15,21 @@ from jaxcolor.settings import TrainSettings, read_settings
 ROOT = Path(__file__).parents[1]
 
 LAYERS = {
-    0: ["errors", "colorspace", "losses", "image_metrics", "parallel", "huge_pages"],
+    0: [
+        "errors",
+        "colorspace",
+        "losses",
+        "image_metrics",
+        "color_metrics",
+        "color_histograms",
+        "metrics",
+        "parallel",
+        "huge_pages",
+    ],
     1: ["models", "data"],
     2: ["training.state", "training.optimizers", "training.steps"],
     3: [
+        "training.progress",
         "training.checkpoints",
         "training.evaluation",
         "training.reporting",
@@ -39,6 +50,13 @@ LAYERS = {
         "compare",
         "description",
         "command",
+        "trained",
+        "evaluation_results",
+        "picture_measurement",
+        "perceptual_measurement",
+        "evaluation_sheets",
+        "evaluation_data",
+        "evaluate_command",
     ],
 }
 

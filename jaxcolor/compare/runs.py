@@ -1,4 +1,4 @@
-"""The runs to compare: named on the command line, read from their workdirs, held to one picture set.
+"""The runs to compare: named on the command line, read from workdirs, held to the same pictures.
 
 A run is one workdir, or several that differ by their seed.
 """
@@ -101,7 +101,7 @@ def read_member(workdir: Path, split: str) -> Member:
 
 
 def require_same_pictures(runs: Sequence[Run]) -> None:
-    """Raises ComparisonError, naming what differs, unless all runs judge the same pictures alike."""
+    """Raises ComparisonError, naming what differs, unless all judge the same pictures alike."""
     first = runs[0].members[0]
     for member in (member for run in runs for member in run.members):
         ours, theirs = first.evaluation.summary, member.evaluation.summary

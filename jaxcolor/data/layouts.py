@@ -14,7 +14,12 @@ from typing import Any, NamedTuple
 from jaxcolor.data import conditions, pictures
 from jaxcolor.data.pictures import SUFFIXES, is_directory, list_folders, list_pictures
 from jaxcolor.data.prepared import is_prepared, open_prepared
-from jaxcolor.data.sources import FolderPairSource, PictureSource, SideBySideSource
+from jaxcolor.data.sources import (
+    ConcatenatedSource,
+    FolderPairSource,
+    PictureSource,
+    SideBySideSource,
+)
 from jaxcolor.errors import ConfigError, DataError
 
 SOURCES = ("auto", "side_by_side", "two_folders", "pictures", "tfds", "prepared")
@@ -103,6 +108,70 @@ def open_splits(
     return _splits(opened, kind, condition, path, unpaired, ignored)
 
 
+def open_everything(
+    path: str | Path,
+    *,
+    source: str = "auto",
+    condition: str = "auto",
+    target_side: str = "left",
+    target_folder: str = "B",
+    condition_folder: str = "A",
+    background: str = "white",
+    **_: Any,
+) -> Splits:
+    """All pictures under `path` as the one split "all", whichever split their folders are of.
+
+    Args:
+      path: a directory.
+      source: as for `open_splits`, like the rest; not "tfds".
+      condition: given, or how to make it.
+      target_side: of side-by-side pictures.
+      target_folder: of two folders.
+      condition_folder: likewise.
+      background: under transparent pixels.
+
+    Raises:
+      ConfigError: an argument out of range.
+      DataError: the pictures are not there or make no pairs.
+    """
+    _check(source, condition, background, 0.5)
+    path, folders = pictures.expand(path), (target_folder, condition_folder)
+    kind = _recognise(path, condition, folders) if source == "auto" else source
+    if kind == "prepared":
+        parts = open_prepared(path)
+        return _splits({"all": ConcatenatedSource(list(parts.values()))}, kind, condition, path)
+    if kind == "two_folders":
+        places = _pair_places(path, [str(pictures.expand(folder)) for folder in folders])
+        opened, unpaired, ignored = [], [], []
+        for both in places.values():
+            listings = [list_pictures(folder) for folder in both]
+            *columns, alone = _pair(*listings, both)
+            _check_some(columns[2], f"{both[0]} and {both[1]} with the same name")
+            opened.append(FolderPairSource(*columns, background=background))
+            unpaired += alone
+            ignored += [row for listing in listings for row in listing.ignored]
+        _check_some(opened, f"pairs of folders {folders[1]} and {folders[0]} in {path}")
+        everything = opened[0] if len(opened) == 1 else ConcatenatedSource(opened)
+        return _splits({"all": everything}, kind, condition, path, unpaired, ignored)
+    listing = list_pictures(path)
+    _check_some(listing.paths, path)
+    options = {"background": background}
+    make = PictureSource
+    if kind == "side_by_side":
+        make, options = SideBySideSource, options | {"target_side": target_side}
+    opened = make(listing.paths, listing.names, **options)
+    return _splits({"all": opened}, kind, condition, path, [], listing.ignored)
+
+
+def is_divided(path: str | Path, target_folder: str = "B", condition_folder: str = "A") -> bool:
+    """Whether folders or a prepared cache say which pictures in a directory are of which split."""
+    path = pictures.expand(path)
+    folders = [str(pictures.expand(folder)) for folder in (target_folder, condition_folder)]
+    names = {name.lower() for name in list_folders(path)}
+    known = {name for split in SPLIT_FOLDERS.values() for name in split}
+    return is_prepared(path) or bool(names & known or _pair_places(path, folders).keys() - {""})
+
+
 def hash_fraction(name: str) -> float:
     """A number in [0, 1) that depends on the name alone, evenly spread over names."""
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
@@ -155,13 +224,14 @@ def _splits(sources, kind, condition, path, unpaired=(), ignored=()):
             f"data.condition=given: {path} holds single pictures; make the condition: {kinds}"
         )
     if condition == "auto":  # a prepared cache remembers what it was made for
-        remembered = getattr(sources["train"], "description", {}).get("condition")
+        first = next(iter(sources.values()))
+        remembered = getattr(first, "description", {}).get("condition")
         condition = remembered or (GIVEN if paired else conditions.KINDS[0])
     return Splits(sources, kind, condition, list(unpaired), list(ignored))
 
 
 def _is_paired(sources):
-    return getattr(sources["train"], "paired", False)
+    return getattr(next(iter(sources.values())), "paired", False)
 
 
 def _split_folders(path):

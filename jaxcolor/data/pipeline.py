@@ -161,15 +161,17 @@ class ValidationBatches:
         missing = self._batch_size - len(pairs)
         batch = _stack(pairs + pairs[-1:] * missing, self._batch_size)
         mask = np.array(mask + [False] * missing, np.float32)
-        return batch | {"mask": mask, BAD: np.array(bad, np.int64)}
+        index = np.arange(first, first + self._batch_size, dtype=np.int32)
+        return batch | {"mask": mask, "index": index, BAD: np.array(bad, np.int64)}
 
 
 def validation_batches(source, transform, *, batch_size, num_threads=4, prefetch=8, on_bad=None):
     """Batches of every pair once, in the source's order: iterable again and again.
 
-    A batch is {"condition", "target", "mask"}: two times uint8 [batch_size, size, size, channels],
-    and float32 [batch_size] that is 1 for pairs, and 0 for the repeats that fill up the last batch
-    and for those in the place of pairs that cannot be read.
+    A batch is {"condition", "target", "mask", "index"}: two times uint8 [batch_size, size, size,
+    channels]; float32 [batch_size] that is 1 for pairs, and 0 for the repeats that fill up the last
+    batch and for those in the place of pairs that cannot be read; and int32 [batch_size], the
+    pairs' places in the source.
 
     Args:
       source: see `sources`; its pairs are read anew each time.

@@ -6,6 +6,8 @@ One whose records come from files has `source.paths(index)`. It can be pickled, 
 processes each take a copy. A record that cannot be read raises DataError.
 """
 
+import bisect
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -156,6 +158,32 @@ class SubsetSource:
 
     def _paths(self, index):
         return self._source.paths(self._indices[index])
+
+
+class ConcatenatedSource:
+    """The records of several sources of one kind, one source after the other."""
+
+    def __init__(self, sources: Sequence):
+        """All records of `sources`, of which there is at least one."""
+        self._sources = list(sources)
+        self._ends = list(itertools.accumulate(map(len, self._sources)))
+        for name in ("paired", "description", "axis"):
+            if hasattr(self._sources[0], name):
+                setattr(self, name, getattr(self._sources[0], name))
+
+    @property
+    def names(self):
+        """What the records are called."""
+        return [name for source in self._sources for name in source.names]
+
+    def __len__(self):
+        """Number of records."""
+        return self._ends[-1]
+
+    def __getitem__(self, index):
+        """A record of the source it lies in."""
+        number = bisect.bisect_right(self._ends, index)
+        return self._sources[number][index - self._ends[number] + len(self._sources[number])]
 
 
 def has_colour(source, index: int) -> bool:

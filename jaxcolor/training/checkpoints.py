@@ -5,6 +5,7 @@ moment finds the last complete one.
 """
 
 import contextlib
+import functools
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,18 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from jaxcolor.errors import UserError, WorkdirError
-from jaxcolor.training.state import GanState
+from jaxcolor.metrics import METRICS
+from jaxcolor.training.progress import goodness
+from jaxcolor.training.state import GanState, NetworkState
+
+DEFAULT_BEST_BY = "l1"
+
+
+class _EarliestBest(policies.BestN):
+    """Orbax's own keeps the latest of equals; early stopping says that it was the first."""
+
+    def should_preserve(self, checkpoints, *, context):
+        return super().should_preserve(checkpoints[::-1], context=context)[::-1]
 
 
 class Checkpoints:
@@ -27,6 +39,7 @@ class Checkpoints:
         *,
         keep_last: int = 2,
         keep_best: int = 1,
+        best_by: str = "",
         read_only: bool = False,
     ):
         """Opens a directory of checkpoints.
@@ -34,37 +47,46 @@ class Checkpoints:
         Args:
           directory: where they lie; made if missing.
           keep_last: how many of the newest are kept.
-          keep_best: how many of the best by validation L1 are kept besides.
+          keep_best: how many of the best are kept besides.
+          best_by: the validation metric, a key of `metrics.METRICS`, by which they are; "" for the
+            one in the newest checkpoint's config. A checkpoint without it is worse than any other.
           read_only: never write nor tidy up: for reading another run's workdir.
 
         Raises:
           WorkdirError: it cannot be opened.
         """
         self.directory = Path(directory).absolute()
+        self._best_by = best_by
+        score = functools.partial(goodness, best_by or DEFAULT_BEST_BY)
         kept = policies.AnyPreservationPolicy(
             [
                 policies.LatestN(keep_last),
-                policies.BestN(
-                    get_metric_fn=_score,
+                _EarliestBest(
+                    get_metric_fn=score,
                     n=keep_best,
                     keep_checkpoints_without_metrics=False,
                 ),
             ]
         )
         # Without best_fn Orbax does not write the metrics down, and a resumed run forgets the best.
-        score = {"best_fn": _score, "best_mode": "max"}
+        best = {"best_fn": score, "best_mode": "max"}
         options = (
-            ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0, **score)
+            ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0, **best)
             if read_only
             else ocp.CheckpointManagerOptions(
-                preservation_policy=kept, cleanup_tmp_directories=True, **score
+                preservation_policy=kept, cleanup_tmp_directories=True, **best
             )
         )
         with self._clear_errors("opened"):
             self._manager = ocp.CheckpointManager(self.directory, options=options)
 
     def save(
-        self, step: int, state: GanState, config: dict, metrics: dict[str, float] | None
+        self,
+        step: int,
+        state: GanState,
+        config: dict,
+        metrics: dict[str, float] | None,
+        progress: dict | None = None,
     ) -> None:
         """Starts writing a checkpoint, unless one of `step` is there; returns before it is done.
 
@@ -72,7 +94,8 @@ class Checkpoints:
           step: its name.
           state: copied before this returns, so that its buffers may be donated afterwards.
           config: the resolved config, JSON values only.
-          metrics: validation numbers ("l1" decides which is best), or None between validations.
+          metrics: validation numbers, or None between validations.
+          progress: what `training.progress` must know to go on, JSON values only.
 
         Raises:
           WorkdirError: this or the previous checkpoint could not be written.
@@ -85,9 +108,11 @@ class Checkpoints:
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(state), config=ocp.args.JsonSave(config)
+                    state=ocp.args.StandardSave(state),
+                    config=ocp.args.JsonSave(config),
+                    progress=ocp.args.JsonSave(progress or {}),
                 ),
-                metrics=metrics if metrics and "l1" in metrics else None,
+                metrics=metrics or None,
             )
 
     def steps(self) -> list[int]:
@@ -99,11 +124,39 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def best(self) -> int | None:
-        """Step of the checkpoint with the lowest validation L1; None before any validation."""
+        """Step of the best checkpoint; None before any validation.
+
+        Where none has the metric that decides, such as in older workdirs, L1 does.
+        """
         with self._clear_errors("read"):
             scores = {step: self._manager.metrics(step) for step in self.steps()}
-        scores = {step: metrics["l1"] for step, metrics in scores.items() if metrics}
-        return min(scores, key=scores.get) if scores else None
+        for metric in (self.best_by(), DEFAULT_BEST_BY):
+            values = {step: goodness(metric, found) for step, found in scores.items()}
+            if any(math.isfinite(value) for value in values.values()):
+                return max(values, key=values.get)
+        return None
+
+    def best_by(self) -> str:
+        """The metric that decides which checkpoint is best."""
+        latest = self.latest()
+        if self._best_by or latest is None:
+            return self._best_by or DEFAULT_BEST_BY
+        stored = self.config(latest).get("checkpoint", {}).get("best_by", DEFAULT_BEST_BY)
+        return stored if METRICS.get(stored) and METRICS[stored].better else DEFAULT_BEST_BY
+
+    def metrics(self, step: int) -> dict[str, float]:
+        """The validation numbers stored at `step`; empty if it was saved between validations."""
+        with self._clear_errors("read", step):
+            return dict(self._manager.metrics(step) or {})
+
+    def progress(self, step: int) -> dict | None:
+        """What was saved as the progress at `step`; None in checkpoints of older versions."""
+        path = self.directory / str(step) / "progress"
+        if not path.exists():
+            return None
+        with self._clear_errors("read", step):
+            args = ocp.args.Composite(progress=ocp.args.JsonRestore())
+            return self._manager.restore(step, args=args)["progress"] or None
 
     def config(self, step: int) -> dict:
         """The resolved config stored at `step`."""
@@ -125,6 +178,35 @@ class Checkpoints:
         with self._clear_errors("read", step):
             args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
             return self._manager.restore(step, args=args)["state"]
+
+    def restore_generator(self, step: int, like: GanState, sharding: jax.sharding.Sharding):
+        """A state of the step and the generator at `step`, without what only training needs.
+
+        Args:
+          step: which checkpoint.
+          like: a state's shapes and types.
+          sharding: where to put it.
+
+        Raises:
+          WorkdirError: it cannot be read, or does not have those shapes.
+        """
+        generator = {"params": like.generator.params, "batch_stats": like.generator.batch_stats}
+        # An empty dict would not be found in the stored tree.
+        generator = {name: tree for name, tree in generator.items() if jax.tree.leaves(tree)}
+        item = {"step": like.step, "generator": generator}
+        item = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), item
+        )
+        arguments = ocp.checkpoint_utils.construct_restore_args(item)
+        path = self.directory / str(step) / "state"
+        with self._clear_errors("read", step), ocp.PyTreeCheckpointer() as reader:
+            found = reader.restore(
+                path, args=ocp.args.PyTreeRestore(item, arguments, partial_restore=True)
+            )
+            _check_shapes(found, item)
+        parts = {"params": {}, "batch_stats": {}} | found["generator"]
+        generator = NetworkState(**parts, opt_state=())
+        return GanState(found["step"], generator, NetworkState({}, {}, {}))
 
     def wait(self) -> None:
         """Returns when everything is on disk; raises WorkdirError if it could not be written."""
@@ -163,9 +245,14 @@ class Checkpoints:
             ) from error
 
 
-def _score(metrics: dict[str, float]) -> float:
-    """Higher is better."""
-    return -metrics["l1"]
+def _check_shapes(found: Any, expected: Any) -> None:
+    """Raises WorkdirError unless all arrays are there in the shapes expected."""
+    for (path, x), want in zip(
+        jax.tree.leaves_with_path(found), jax.tree.leaves(expected), strict=True
+    ):
+        if x.shape != want.shape:
+            name = jax.tree_util.keystr(path)
+            raise WorkdirError(f"{name} has the shape {x.shape} and not {want.shape}")
 
 
 def differing_keys(ours: dict[str, Any], stored: dict[str, Any]) -> dict[str, tuple[Any, Any]]:

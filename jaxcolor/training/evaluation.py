@@ -1,11 +1,11 @@
 """Validation: mean metrics over every validation picture, and the sample sheet's predictions."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import jax
 import numpy as np
 
-from jaxcolor import colorspace
+from jaxcolor import colorspace, metrics
 from jaxcolor.parallel import DataParallel
 from jaxcolor.training.state import GanState
 
@@ -17,15 +17,17 @@ def evaluate(
     *,
     step: Callable,
     parallel: DataParallel,
+    names: Sequence[str],
 ) -> dict[str, float]:
-    """Means over all real pictures of what `evaluation_step` sums, without the count.
+    """Metrics over all real pictures, from the means of what `evaluation_step` sums.
 
     Args:
       state: replicated.
-      batches: host batches with "condition", "target" and "mask".
+      batches: host batches with "condition", "target", "mask" and "index".
       rng: replicated key.
       step: the compiled evaluation step.
       parallel: where batches are placed.
+      names: of the metrics, as the step was told.
     """
     totals: dict[str, float] = {}
     pending = None
@@ -37,7 +39,7 @@ def evaluate(
     if pending is not None:
         _add(totals, pending)
     count = totals.pop("count")
-    return {name: total / count for name, total in totals.items()}
+    return metrics.combine({name: total / count for name, total in totals.items()}, names)
 
 
 def _add(totals: dict[str, float], sums: dict[str, jax.Array]) -> None:

@@ -152,8 +152,8 @@ class Health:
 class _Episode:
     """Whether a sign has lasted long enough, told once until it has been gone as long.
 
-    Not every row needs to show it: a generator that finds a trick raises the loss of a discriminator
-    that has won for some ten steps, now and again.
+    Not every row needs to show it: now and again a generator finds a trick, which raises the loss
+    of a discriminator that has won for some ten steps.
     """
 
     def __init__(self, patience: int, start: int = 0):

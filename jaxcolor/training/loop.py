@@ -23,6 +23,7 @@ from jaxcolor.parallel import DataParallel
 from jaxcolor.training.checkpoints import Checkpoints
 from jaxcolor.training.evaluation import evaluate, predict_samples
 from jaxcolor.training.health import Health
+from jaxcolor.training.progress import Progress
 from jaxcolor.training.reporting import EpochTiming, RunLog, timing_table, write_sample_sheet
 from jaxcolor.training.state import GanState
 
@@ -39,6 +40,9 @@ class Plan(NamedTuple):
       log_every: steps between rows of metrics.jsonl, and between checks for NaN.
       checkpoint_every_epochs: epochs between checkpoints; the last epoch always has one.
       checkpoint_every_steps: steps between further ones; 0 for none.
+      metrics: what validation computes, keys of `metrics.METRICS`, "l1" and "psnr" among them.
+      best_by: the one that says which checkpoint is best.
+      early_stopping_epochs: how many epochs without a gain in it end the training; 0 for never.
     """
 
     epochs: int
@@ -47,6 +51,9 @@ class Plan(NamedTuple):
     log_every: int
     checkpoint_every_epochs: int
     checkpoint_every_steps: int
+    metrics: tuple[str, ...] = ("l1", "psnr")
+    best_by: str = "l1"
+    early_stopping_epochs: int = 0
 
     @property
     def total_steps(self) -> int:
@@ -129,13 +136,28 @@ def train(state: GanState, rng: jax.Array, *, plan: Plan, parts: Parts) -> GanSt
             run = _Run(state, first_step, rng, plan, parts, log, batches, stop)
             for epoch in range(first_epoch, plan.epochs + 1):
                 run.run_epoch(epoch)
+                if run.has_stalled():
+                    break
         parts.checkpoints.wait()
     finally:
         batches.close()
         log.close()
     if parts.workdir.joinpath("timing.csv").exists():
         print(timing_table(parts.workdir / "timing.csv"), flush=True)
+    if run.has_stalled():
+        print(explain_stop(run.progress, plan), flush=True)
     return run.state
+
+
+def stored_progress(checkpoints: Checkpoints, step: int, plan: Plan) -> Progress:
+    """The progress up to a checkpoint, or anew where it holds none for this plan."""
+    stored = checkpoints.progress(step) if step in checkpoints.steps() else None
+    return Progress.restore(stored, plan.best_by, plan.epoch_of(step) - 1)
+
+
+def explain_stop(progress: Progress, plan: Plan) -> str:
+    """Why training stopped early, and where the best checkpoint is."""
+    return progress.explain(plan.early_stopping_epochs, plan.epoch_end(progress.best_epoch))
 
 
 class _Run:
@@ -150,6 +172,11 @@ class _Run:
         self.compile_seconds = parts.compile_seconds
         self.last_metrics: dict[str, float] = {}
         self.health = Health(step)
+        self.progress = stored_progress(parts.checkpoints, step, plan)
+
+    def has_stalled(self) -> bool:
+        """Whether validation has not gained for as long as the plan allows."""
+        return self.progress.has_stalled(self.plan.early_stopping_epochs)
 
     def run_epoch(self, epoch: int) -> None:
         """Trains to the end of `epoch`, validates, saves and reports."""
@@ -162,7 +189,7 @@ class _Run:
             self._save_and_wait()
             raise
         validated = time.perf_counter()
-        if epoch % self.plan.checkpoint_every_epochs == 0 or epoch == self.plan.epochs:
+        if self._is_worth_saving(epoch, scores):
             self._save(scores)
         saving += time.perf_counter() - validated
         images = steps * self.plan.batch_size
@@ -179,11 +206,21 @@ class _Run:
         )
         self.compile_seconds = 0.0
         self.log.timing(timing)
-        line = _epoch_line(timing, np.diff(ends), self.plan.epochs, self.last_metrics, scores)
+        line = _epoch_line(timing, np.diff(ends), self.plan, self.last_metrics, scores)
         print(line, flush=True)
         advice = self.parts.advise(timing.data_wait_share)
         if advice:
             print(advice, flush=True)
+
+    def _is_worth_saving(self, epoch: int, scores: dict[str, float]) -> bool:
+        """Takes account of the scores; whether the epoch ends with a checkpoint.
+
+        The best is to be there when training stops early, and so is where it stopped.
+        """
+        plan, self.progress = self.plan, self.progress.after(epoch, scores)
+        gained = bool(plan.early_stopping_epochs) and self.progress.best_epoch == epoch
+        due = epoch % plan.checkpoint_every_epochs == 0 or epoch == plan.epochs
+        return due or gained or self.has_stalled()
 
     def _train_steps(self, epoch: int) -> tuple[list[float], float, float]:
         """When each step was done, seconds of them waiting for data, seconds saving besides.
@@ -251,7 +288,8 @@ class _Run:
         if not jax.device_get(self.parts.is_finite(self.state)):
             self._stop_at_bad_loss(self.step, {"a parameter": math.nan})
         with jax.transfer_guard("allow"):
-            self.parts.checkpoints.save(self.step, self.state, self.parts.config, scores)
+            progress = self.progress.to_json()
+            self.parts.checkpoints.save(self.step, self.state, self.parts.config, scores, progress)
 
     def _save_and_wait(self) -> None:
         self._save(None)
@@ -308,6 +346,7 @@ class _Run:
     def _validate(self, epoch: int) -> dict[str, float]:
         parts = self.parts
         options = {"step": parts.evaluation_step, "parallel": parts.parallel}
+        options |= {"names": self.plan.metrics}
         scores = evaluate(self.state, parts.validation_batches, self.rng, **options)
         if math.isnan(scores["l1"]):  # parameters so large that the networks overflow
             self._stop_at_bad_loss(self.step, {"validation l1": math.nan})
@@ -340,22 +379,25 @@ class _Run:
 def _epoch_line(
     timing: EpochTiming,
     step_seconds: np.ndarray,
-    epochs: int,
+    plan: Plan,
     metrics: dict[str, float],
     scores: dict[str, float],
 ) -> str:
     compiled = f", compile {timing.compile_seconds:.1f} s" if timing.compile_seconds else ""
     bad = timing.replaced_pictures
     replaced = f" | {bad} unreadable pictures replaced" if bad else ""
+    decides = "" if plan.best_by in ("l1", "psnr") else f", {plan.best_by} "
+    decides += f"{scores[plan.best_by]:.4f}" if decides else ""
     first, median, third = 1e3 * np.quantile(step_seconds, (0.25, 0.5, 0.75))
     return (
-        f"epoch {timing.epoch}/{epochs}: {timing.seconds:.1f} s, "
+        f"epoch {timing.epoch}/{plan.epochs}: {timing.seconds:.1f} s, "
         f"step {median:.1f} ms ({first:.1f}..{third:.1f}), "
         f"{timing.images_per_second:.2f} images/s, waiting for data "
         f"{timing.data_wait_share:.1%}{compiled}, validation {timing.validation_seconds:.1f} s, "
         f"checkpoint {timing.checkpoint_seconds:.1f} s | G l1 {metrics['generator/l1']:.3f} "
         f"adversarial {metrics['generator/adversarial']:.3f}, D {metrics['discriminator/loss']:.3f}"
-        f" | validation L1 {scores['l1']:.4f}, PSNR {scores['psnr']:.2f} dB{replaced}"
+        f" | validation L1 {scores['l1']:.4f}, PSNR {scores['psnr']:.2f} dB"
+        f"{decides}{replaced}"
     )
 
 

@@ -168,11 +168,12 @@ def timing_table(path: Path) -> str:
 
 def write_sample_sheet(
     path: Path,
-    conditions: Sequence[np.ndarray],
+    conditions: Sequence[np.ndarray] | None,
     targets: Sequence[np.ndarray],
     predictions: Sequence[np.ndarray],
     *,
     heading: str,
+    labels: Sequence[str] = (),
 ) -> None:
     """Writes a PNG with one row a picture: Input Image, Ground Truth, Predicted Image.
 
@@ -180,26 +181,31 @@ def write_sample_sheet(
 
     Args:
       path: the PNG.
-      conditions: [height, width, 1 or 3] uint8 pictures.
+      conditions: [height, width, 1 or 3] uint8 pictures; None leaves their column out.
       targets: the same for the true pictures.
       predictions: the same for the predicted ones.
       heading: a line above them.
+      labels: a line under each row, if any.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    count = len(conditions)
-    figure = Figure(figsize=(7.8, 2.62 * count + 0.7), dpi=100, layout="constrained")
+    given = (targets, predictions) if conditions is None else (conditions, targets, predictions)
+    titles, count = SAMPLE_TITLES[-len(given) :], len(targets)
+    height = 2.9 if labels else 2.62
+    figure = Figure(figsize=(2.6 * len(given), height * count + 0.7), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(heading, fontsize=11)
-    axes = figure.subplots(count, len(SAMPLE_TITLES), squeeze=False)
-    for row, pictures in zip(axes, zip(conditions, targets, predictions, strict=True), strict=True):
+    axes = figure.subplots(count, len(given), squeeze=False)
+    for row, pictures in zip(axes, zip(*given, strict=True), strict=True):
         for axis, picture in zip(row, pictures, strict=True):
             grey = picture.shape[-1] == 1
             axis.imshow(picture[..., 0] if grey else picture, cmap="gray", vmin=0, vmax=255)
             axis.set_axis_off()
-    for axis, title in zip(axes[0], SAMPLE_TITLES, strict=True):
+    for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title)
+    for row, label in zip(axes, labels, strict=bool(labels)):
+        row[0].text(0, -0.03, label, transform=row[0].transAxes, va="top", fontsize=8)
     temporary = path.with_name(path.name + ".tmp")
     figure.savefig(temporary, format="png")
     temporary.replace(path)

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from jaxcolor import colorspace, image_metrics
+from jaxcolor import colorspace
 from jaxcolor import losses as loss_functions
+from jaxcolor import metrics as picture_metrics
 from jaxcolor.training.state import GanState, Networks, NetworkState, Optimizers
 
 UPDATES = ("simultaneous", "sequential")
@@ -90,14 +91,22 @@ def train_step(
     return GanState(state.step + 1, generator, discriminator), metrics
 
 
-def picture_keys(rng: jax.Array, step: jax.Array, count: int, axis_name: str | None) -> jax.Array:
-    """[count] keys, one a picture of this device, from (rng, step, place in the whole batch).
+def picture_keys(
+    rng: jax.Array,
+    step: jax.Array,
+    count: int,
+    axis_name: str | None,
+    places: jax.Array | None = None,
+) -> jax.Array:
+    """[count] keys, one a picture of this device, from (rng, step, place).
 
-    They do not depend on how many devices share the batch.
+    `places` [count] are the pictures' numbers in their data set, so that batches do not matter;
+    without them it is the place in the whole batch, so that the devices that share it do not.
     """
-    first = lax.axis_index(axis_name) * count if axis_name else 0
+    if places is None:
+        places = (lax.axis_index(axis_name) * count if axis_name else 0) + jnp.arange(count)
     key = jax.random.fold_in(rng, step)
-    return jax.vmap(lambda place: jax.random.fold_in(key, place))(first + jnp.arange(count))
+    return jax.vmap(lambda place: jax.random.fold_in(key, place))(places)
 
 
 class _Judge(NamedTuple):
@@ -211,6 +220,7 @@ def predict(
     statistics: str,
     dropout: bool,
     axis_name: str | None,
+    places: jax.Array | None = None,
 ) -> jax.Array:
     """Predicted pictures [batch, height, width, channels] in [-1, 1].
 
@@ -223,9 +233,10 @@ def predict(
         output) or "running". The other norms have only the former.
       dropout: draw dropout masks, as pix2pix does when it makes its published pictures.
       axis_name: device axis, or None.
+      places: [batch] numbers of the pictures, see `picture_keys`.
     """
     condition = colorspace.to_signed(condition)
-    keys = picture_keys(rng, state.step, len(condition), axis_name) if dropout else None
+    keys = picture_keys(rng, state.step, len(condition), axis_name, places) if dropout else None
     picture, _ = networks.generator.apply(
         state.generator.params,
         state.generator.batch_stats,
@@ -251,26 +262,27 @@ def evaluation_step(
     statistics: str,
     dropout: bool,
     axis_name: str | None,
+    metrics: tuple[str, ...] = ("l1", "psnr"),
 ) -> dict[str, jax.Array]:
-    """Sums over the batch's real pictures of L1 (on [-1, 1]) and PSNR, and their "count".
+    """Sums over the batch's real pictures of the quantities of `metrics`, and their "count".
 
     Args:
       state: its generator is used.
-      batch: "condition", "target", and "mask" [batch]: 1 for a picture, 0 for padding.
+      batch: "condition", "target", "mask" [batch]: 1 for a picture, 0 for padding; and maybe
+        "index" [batch], the pictures' numbers, of which dropout is drawn.
       rng: key of the dropout masks.
       networks: generator and discriminator.
       statistics: see `predict`.
       dropout: see `predict`.
       axis_name: device axis, or None.
+      metrics: keys of `metrics.METRICS`.
     """
     options = {"networks": networks, "statistics": statistics, "dropout": dropout}
-    prediction = predict(state, batch["condition"], rng, axis_name=axis_name, **options)
+    options |= {"places": batch.get("index"), "axis_name": axis_name}
+    prediction = predict(state, batch["condition"], rng, **options)
     target, mask = colorspace.to_signed(batch["target"]), batch["mask"]
-    by_picture = {
-        "l1": image_metrics.l1_by_picture(prediction, target),
-        "psnr": image_metrics.psnr_by_picture(prediction, target, value_range=2.0),
-        "count": jnp.ones_like(mask),
-    }
+    by_picture = picture_metrics.measure(prediction, target, metrics)
+    by_picture |= {"count": jnp.ones_like(mask)}
     # where, not a product: padding may score an infinite PSNR, and 0 * inf is NaN.
     sums = {name: jnp.sum(jnp.where(mask > 0, x, 0)) for name, x in by_picture.items()}
     return lax.psum(sums, axis_name) if axis_name else sums

@@ -1,0 +1,358 @@
+"""python -m jaxcolor evaluate: every picture of a split measured, as a table and as files."""
+
+import argparse
+import difflib
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from jaxcolor import colorspace, evaluation_data, trained
+from jaxcolor.command import errors_as_lines, set_up_jax
+from jaxcolor.data.check_report import printable
+from jaxcolor.data.pictures import BACKGROUNDS
+from jaxcolor.data.transforms import FITS, METHODS
+from jaxcolor.errors import ConfigError, UserError, WorkdirError
+from jaxcolor.evaluation_data import Pictures, Predictions
+from jaxcolor.evaluation_results import (
+    BY_PICTURE,
+    SCHEMA,
+    Evaluation,
+    bootstrap_interval,
+    combine,
+)
+from jaxcolor.evaluation_sheets import write_pictures
+from jaxcolor.metrics import METRICS
+from jaxcolor.perceptual_measurement import DISTANCES, Perceptual
+from jaxcolor.picture_measurement import Measurements, measure_pictures
+from jaxcolor.settings import DataSettings
+from jaxcolor.trained import Trained
+from jaxcolor.training.steps import INFERENCE_STATISTICS
+
+ALL = (*BY_PICTURE, *DISTANCES)
+# VGG takes as long as all the others together, and Frechet needs thousands of pictures.
+USUAL = tuple(name for name in ALL if name not in ("lpips_vgg", "frechet_distance"))
+BATCH_SIZE = 8
+
+DESCRIPTION = """\
+Measures every picture of a split, or of a folder, and prints a table.
+
+  evaluate WORKDIR                                a trained network on its validation pictures
+  evaluate WORKDIR --path DIR                     the same on other pictures
+  evaluate WORKDIR --predictions DIR              pictures made elsewhere, matched by name
+  evaluate --predictions DIR --targets DIR        likewise, without any network
+
+Writes summary.json, pictures.csv, best.png, worst.png and pictures/ into --out. Other settings of
+the pictures are given as in the config: --data.fit=crop."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    words = argparse.ArgumentParser(
+        "python -m jaxcolor evaluate",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = words.add_argument
+    add("workdir", nargs="?", metavar="WORKDIR", help="of a training")
+    add("--checkpoint", default="best", metavar="best|latest|STEP", help="default: best")
+    add("--split", choices=evaluation_data.SPLITS, help="default: val, or all of an undivided DIR")
+    add("--path", metavar="DIR", help="other pictures, in any layout that training reads")
+    add("--metrics", default="", metavar="A,B", help=f"or all: {', '.join(ALL)}")
+    add("--statistics", choices=INFERENCE_STATISTICS, help="of batch norm; default: the config's")
+    add("--dropout", action=argparse.BooleanOptionalAction, help="default: the config's")
+    add("--seed", type=int, default=0, help="of the dropout masks")
+    add("--batch_size", type=int, default=BATCH_SIZE, help="changes the speed alone")
+    add("--weights", metavar="DIR", help="weights of LPIPS and feature nets; docs/weights.md")
+    add("--out", metavar="DIR", help="default: WORKDIR/evaluation/SPLIT")
+    add("--predictions", metavar="DIR", help="pictures made elsewhere, to measure instead")
+    add("--suffix", default="", help="after a picture's name in those, as -fake in 12-fake.png")
+    add("--targets", metavar="DIR", help="the truths of --predictions, without a WORKDIR")
+    add("--targets_suffix", default="", help="after a picture's name in those")
+    add("--image_size", type=int, default=0, help="with --targets; default: their own")
+    add("--fit", choices=FITS, default="stretch", help="with --image_size")
+    add("--resize", choices=tuple(METHODS), default="bicubic", help="with --image_size")
+    add("--background", choices=BACKGROUNDS, default="white", help="with --targets")
+    words.error = _usage_error
+    return words
+
+
+def _usage_error(message: str) -> None:
+    sys.stderr.write(f"error: {message}\n")
+    raise SystemExit(2)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command on its words; returns the exit status."""
+    values, rest = parser().parse_known_args(list(argv))
+    with errors_as_lines() as status:
+        set_up_jax()
+        _check(values)
+        changes = evaluation_data.parse_overrides(rest)
+        try:
+            evaluate(values, changes)
+        except OSError as error:
+            raise WorkdirError(f"{error.filename or 'the result'}: {error.strerror}") from error
+    return status[0]
+
+
+def _check(values: argparse.Namespace) -> None:
+    if values.workdir is None and not (values.predictions and values.targets):
+        raise ConfigError("give a WORKDIR, or --predictions DIR and --targets DIR; see --help")
+    if values.workdir is not None and values.targets:
+        raise ConfigError("--targets is for use without a WORKDIR: give --path")
+    if values.targets and (values.path or values.split):
+        raise ConfigError("--path and --split choose pictures of a WORKDIR: leave them out")
+    if values.batch_size < 1:
+        raise ConfigError(f"--batch_size {values.batch_size} must be at least 1")
+    if not 0 <= values.seed < 2**32:
+        raise ConfigError(f"--seed {values.seed} must be from 0 to 2**32 - 1")
+    if values.image_size < 0:
+        raise ConfigError(f"--image_size {values.image_size} must be positive")
+
+
+def evaluate(values: argparse.Namespace, changes: dict[str, Any]) -> Evaluation:
+    """Measures, prints and writes what the arguments ask for; returns it.
+
+    Args:
+      values: the arguments.
+      changes: to the section `data` of the config.
+
+    Raises:
+      UserError: whatever the user can mend, in one line.
+    """
+    started = time.perf_counter()
+    names = _choose_metrics(values.metrics)
+    perceptual = Perceptual(names, values.weights)
+    network, found = _open(values, changes)
+    pictures = found.pictures if isinstance(found, Predictions) else found
+    out = _output(values, pictures)
+    count = len(pictures.source)
+    bar = tqdm(total=count, desc="evaluating", unit="img", disable=None, dynamic_ncols=True)
+    with bar:
+        measured = measure_pictures(
+            found.batches(values.batch_size),
+            _predictor(network, found, values.seed),
+            [name for name in names if name in METRICS],
+            perceptual,
+            bar.update,
+        )
+    labels = pictures.source.names
+    named = np.array([labels[index] for index in measured.rows["index"]], str)
+    rows = {"index": measured.rows["index"], "name": named} | measured.rows
+    summary = _context(values, network, found, measured)
+    summary |= {
+        "metrics": _metrics(rows, names, perceptual),
+        "missing": perceptual.missing,
+        "histograms": measured.histograms,
+        "environment": _environment(),
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+    result = Evaluation(summary, rows)
+    write_pictures(out, measured, named.tolist())
+    result.write(out)
+    print(table(summary))
+    print(f"{summary['seconds']:.1f} s; written to {printable(str(out))}", flush=True)
+    return result
+
+
+def _choose_metrics(words: str) -> list[str]:
+    """The metrics that --metrics names, in the order of all."""
+    asked = [word.strip() for word in words.split(",") if word.strip()]
+    for name in asked:
+        if name != "all" and name not in ALL:
+            near = difflib.get_close_matches(name, ALL, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(ALL)}"
+            raise ConfigError(f"--metrics: there is no metric {name!r}; {hint}")
+    chosen = ALL if "all" in asked else asked or USUAL
+    return [name for name in ALL if name in chosen]
+
+
+def _open(
+    values: argparse.Namespace, changes: dict[str, Any]
+) -> tuple[Trained | None, Pictures | Predictions]:
+    """The network, if one is to predict, and the pictures."""
+    if values.path is not None:
+        changes = changes | {"path": values.path}
+    network = None
+    if values.workdir is None:
+        if changes:
+            raise ConfigError("--data is for use with a WORKDIR: see --help for --targets")
+        data = DataSettings(
+            path=values.targets,
+            image_size=values.image_size,
+            fit=values.fit,
+            resize=values.resize,
+            background=values.background,
+        )
+        pictures = evaluation_data.open_targets(values.targets, data, tqdm.write)
+    else:
+        network = trained.load_trained(values.workdir, values.checkpoint)
+        mode = network.experiment.settings.evaluation
+        dropout = mode.dropout if values.dropout is None else values.dropout
+        network = network.with_inference(values.statistics or mode.statistics, dropout)
+        built = network.experiment
+        pictures = evaluation_data.open_pictures(built, values.split, changes, tqdm.write)
+    if values.predictions is None:
+        return network, pictures
+    suffixes = {"suffix": values.suffix, "target_suffix": values.targets_suffix}
+    matched = evaluation_data.match_predictions(pictures, values.predictions, **suffixes)
+    if matched.without:
+        print(f"{matched.without} of the pictures have no prediction and are left out")
+    return None, matched
+
+
+def _output(values: argparse.Namespace, pictures: Pictures) -> Path:
+    """The directory of the result, made."""
+    name = pictures.split
+    if values.predictions is not None:
+        name = "_".join(filter(None, (name, Path(values.predictions).resolve().name)))
+        name += values.suffix
+    out = Path(values.out or Path(values.workdir or ".", "evaluation", name)).expanduser()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WorkdirError(f"--out {out} cannot be made ({error.strerror})") from error
+    return out
+
+
+def _predictor(network: Trained | None, found: Pictures | Predictions, seed: int):
+    """What makes the predictions of a batch."""
+    if isinstance(found, Predictions):
+        return lambda batch: colorspace.to_signed(jax.numpy.asarray(batch["prediction"]))
+    return lambda batch: network.predict(batch["condition"], batch["index"], seed=seed)
+
+
+def _metrics(rows, names, perceptual: Perceptual) -> dict[str, dict[str, Any]]:
+    """Entries of the summary for all metrics that could be measured."""
+    names = [name for name in names if name not in perceptual.missing]
+    by_picture = [name for name in names if name in BY_PICTURE]
+    found = {}
+    for name, value in combine(rows, by_picture).items():
+        metric = BY_PICTURE[name]
+        found[name] = {
+            "value": value,
+            "interval": list(bootstrap_interval(rows, name)),
+            "unit": metric.unit,
+            "better": metric.better,
+            "protocol": metric.protocol,
+        }
+    try:
+        return found | perceptual.distances()
+    except UserError as error:
+        perceptual.missing |= {name: str(error) for name in names if name in DISTANCES}
+        return found
+
+
+def _context(
+    values: argparse.Namespace,
+    network: Trained | None,
+    found: Pictures | Predictions,
+    measured: Measurements,
+) -> dict[str, Any]:
+    """Everything that says what the numbers are of."""
+    pictures = found.pictures if isinstance(found, Predictions) else found
+    data = pictures.settings
+    size = list(measured.first[0].target.shape[:2]) if measured.first else [0, 0]
+    protocol = {
+        "statistics": network and network.experiment.settings.evaluation.statistics,
+        "dropout": network and network.experiment.settings.evaluation.dropout,
+        "seed": values.seed,
+        "resize": data.resize if data.image_size else "none",
+        "fit": data.fit if data.image_size else "none",
+        "image_size": data.image_size or size,
+        "batch_size": values.batch_size,
+        "predictions": "float, not rounded to 8 bits" if network else "files of 8 bits",
+    }
+    if isinstance(found, Predictions):
+        resized = f"resized to the truth by {data.resize}" if found.resized else "as they are"
+        protocol["predictions"] += f", {resized}"
+    derived = network.config["derived"] if network else {}
+    return {
+        "schema": SCHEMA,
+        "workdir": str(Path(values.workdir).absolute()) if values.workdir else None,
+        "predictions": str(Path(values.predictions).absolute()) if values.predictions else None,
+        "checkpoint": network
+        and {"which": network.which, "step": network.step, "epoch": network.epoch},
+        "model": network
+        and {
+            "image_size": network.image_size,
+            "parameters": network.parameters,
+            "losses": network.config["losses"],
+        },
+        "data": {
+            "path": data.path,
+            "source": data.source,
+            "condition": pictures.condition,
+            "split": pictures.split,
+            "count": len(measured.rows["index"]),
+            "digest": measured.digest,
+            "trained_on": derived.get("training_names"),
+        },
+        "protocol": protocol,
+    }
+
+
+def _environment() -> dict[str, str]:
+    return {
+        "jax": jax.__version__,
+        "device": jax.devices()[0].device_kind,
+        "python": platform.python_version(),
+    }
+
+
+def table(summary: dict[str, Any]) -> str:
+    """The numbers of a summary in aligned columns, and below them what they are of."""
+    head = ("metric", "value", "95 % interval", "unit", "better")
+    rows = [head]
+    for name, entry in summary["metrics"].items():
+        ends = entry["interval"]
+        interval = "" if ends is None else f"{ends[0]:.4f} .. {ends[1]:.4f}"
+        cells = (f"{entry['value']:.4f}", interval, entry["unit"], entry["better"])
+        rows.append((name, *cells))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if place in (1, 2) else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    return "\n".join([*lines, "", *_protocol_lines(summary), *_missing_lines(summary)])
+
+
+def _protocol_lines(summary):
+    protocol, data, checkpoint = summary["protocol"], summary["data"], summary["checkpoint"]
+    of = summary["workdir"] or ""
+    if checkpoint:
+        of += f", {checkpoint['which']} checkpoint: step {checkpoint['step']}, "
+        of += f"epoch {checkpoint['epoch']}"
+    if summary["predictions"]:
+        of = summary["predictions"]
+    where = data["path"] or "the demo set"
+    lines = [
+        f"of: {printable(of)}",
+        f"pictures: n = {data['count']}, {data['split'] or 'all'} of {printable(where)}; "
+        f"size {protocol['image_size']}, fit {protocol['fit']}, resize {protocol['resize']}",
+    ]
+    if checkpoint:
+        dropout = f"on, seed {protocol['seed']}" if protocol["dropout"] else "off"
+        statistics = {"picture": "each picture's own", "running": "running"}
+        lines.append(
+            f"inference: statistics of batch norm {statistics[protocol['statistics']]}, "
+            f"dropout {dropout}"
+        )
+    lines.append(f"predictions: {protocol['predictions']}; intervals: over pictures")
+    lines += [f"  {name}: {entry['protocol']}" for name, entry in summary["metrics"].items()]
+    return lines
+
+
+def _missing_lines(summary):
+    return [f"not measured: {name}: {printable(why)}" for name, why in summary["missing"].items()]

@@ -1,0 +1,1 @@
+"""How alike pictures look to a trained network: LPIPS, features, and distances between sets."""

@@ -1,0 +1,172 @@
+"""A trained network, loaded from a workdir to colour pictures: neither its data nor devices needed.
+
+Of a checkpoint the generator alone is read: Adam's moments are two thirds of a state.
+"""
+
+import functools
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcolor import experiment
+from jaxcolor.errors import ConfigError, WorkdirError
+from jaxcolor.experiment import Experiment
+from jaxcolor.training.checkpoints import Checkpoints
+from jaxcolor.training.state import GanState, parameter_count
+
+WHICH = ("best", "latest")
+
+
+class Trained(NamedTuple):
+    """A generator and all that says how to use it.
+
+    Attributes:
+      workdir: where it comes from.
+      which: "best", "latest" or a step, as was asked for.
+      experiment: rebuilt from the checkpoint's config, without pictures.
+      state: of step and generator; there are no optimizer states and no discriminator in it.
+      scores: the validation numbers stored with the checkpoint, maybe none.
+    """
+
+    workdir: Path
+    which: str
+    experiment: Experiment
+    state: GanState
+    scores: dict[str, float]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved config, with what was derived from the training data."""
+        return self.experiment.config
+
+    @property
+    def networks(self) -> tuple[Any, Any]:
+        """The modules: generator and discriminator."""
+        return self.experiment.generator, self.experiment.discriminator
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of what the network takes and gives."""
+        return self.experiment.settings.data.image_size
+
+    @property
+    def condition(self) -> str:
+        """What it colours: "given" by the data, or a kind of `conditions.KINDS`."""
+        return self.config["derived"]["condition"]
+
+    @property
+    def condition_channels(self) -> int:
+        """Channels of a condition."""
+        return self.experiment.condition_channels
+
+    @property
+    def step(self) -> int:
+        """Training steps behind it."""
+        return int(jax.device_get(self.state.step))
+
+    @property
+    def epoch(self) -> int:
+        """The epoch in which its last step was."""
+        return self.experiment.plan.epoch_of(self.step - 1)
+
+    @property
+    def parameters(self) -> int:
+        """Parameters of the generator."""
+        return parameter_count(self.state.generator.params)
+
+    def with_inference(self, statistics: str, dropout: bool) -> "Trained":
+        """The same network with another inference mode: see `steps.predict`.
+
+        Raises:
+          ConfigError: no such statistics.
+        """
+        chosen = {"statistics": statistics, "dropout": dropout}
+        values = self.config | {"evaluation": self.config.get("evaluation", {}) | chosen}
+        return self._replace(experiment=experiment.rebuild(values))
+
+    def predict(
+        self, condition: np.ndarray | jax.Array, places: np.ndarray | None = None, *, seed: int = 0
+    ) -> jax.Array:
+        """Pictures in colour, RGB [batch, height, width, 3] in [-1, 1].
+
+        One picture does not change another's, whatever the batch.
+
+        Args:
+          condition: uint8, or float in [-1, 1], [batch, height, width, channels].
+          places: [batch] whole numbers, of which dropout draws its masks; 0, 1, ... by default.
+          seed: of the dropout masks, where the inference mode has them.
+
+        Raises:
+          ConfigError: the condition is not of the network's shape.
+        """
+        shape = (self.image_size, self.image_size, self.condition_channels)
+        if condition.ndim != 4 or condition.shape[1:] != shape:
+            raise ConfigError(
+                f"a condition must have the shape [batch, {', '.join(map(str, shape))}], not "
+                f"{list(condition.shape)}"
+            )
+        places = jnp.arange(len(condition)) if places is None else jnp.asarray(places)
+        function = _jitted(self.experiment.functions.predict)
+        return function(self.state, condition, jax.random.key(seed), places=places)
+
+
+@functools.lru_cache(maxsize=8)
+def _jitted(function):
+    """`function` compiled once, however often it is called."""
+    return jax.jit(function)
+
+
+def load_trained(workdir: str | Path, checkpoint: str = "best") -> Trained:
+    """The network of a workdir; its training data may be gone, and the devices be others.
+
+    Args:
+      workdir: of a training, finished or not; it may go on meanwhile.
+      checkpoint: "best" by the validation metric of its config, or else the latest; "latest"; or
+        a step that was kept.
+
+    Raises:
+      WorkdirError: there is no such workdir or checkpoint, or it is damaged.
+      ConfigError: it was made by another version, with settings that this one does not know.
+    """
+    workdir = Path(workdir).expanduser()
+    directory = workdir / "checkpoints"
+    if not workdir.is_dir():
+        raise WorkdirError(f"no directory {workdir}: give the workdir of a training")
+    if not directory.is_dir():
+        raise WorkdirError(f"{workdir} is no workdir of a training: it has no folder checkpoints")
+    with Checkpoints(directory, read_only=True) as checkpoints:
+        step = _choose(checkpoints, checkpoint, workdir)
+        values = checkpoints.config(step)
+        try:
+            built = experiment.rebuild(values)
+        except ConfigError as error:
+            raise ConfigError(f"checkpoint {step} of {workdir}: {error}") from error
+        except (KeyError, TypeError, AttributeError) as error:  # JSON, but no config
+            reason = " ".join(str(error).split())
+            raise WorkdirError(
+                f"checkpoint {step} of {workdir} is damaged: its config cannot be used ({reason})"
+            ) from error
+        create = built.functions.create_state
+        like = jax.eval_shape(create, jax.eval_shape(jax.random.key, 0))
+        state = checkpoints.restore_generator(step, like, built.devices.replicated)
+        scores = checkpoints.metrics(step)
+    return Trained(workdir, checkpoint, built, state, scores)
+
+
+def _choose(checkpoints: Checkpoints, checkpoint: str, workdir: Path) -> int:
+    """The step that `checkpoint` names."""
+    steps = checkpoints.steps()
+    if not steps:
+        raise WorkdirError(f"{workdir} has no checkpoint yet: train for an epoch first")
+    if checkpoint in WHICH:
+        best = checkpoints.best() if checkpoint == "best" else None
+        return steps[-1] if best is None else best
+    if checkpoint.isdecimal() and int(checkpoint) in steps:
+        return int(checkpoint)
+    raise WorkdirError(
+        f"{workdir} has no checkpoint {checkpoint!r}: choose best, latest or one of "
+        f"{', '.join(map(str, steps))}"
+    )

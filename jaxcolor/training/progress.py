@@ -1,0 +1,70 @@
+"""Whether training still gains: the best validation so far, by the metric that is to decide."""
+
+import math
+from typing import Any, NamedTuple
+
+from jaxcolor.metrics import METRICS
+
+DIRECTIONS = {
+    "lower": lambda value: -value,
+    "higher": lambda value: value,
+    "near 0": lambda value: -abs(value),
+    "near 1": lambda value: -abs(value - 1),
+}
+
+
+def goodness(metric: str, scores: dict[str, float] | None) -> float:
+    """How good scores are by one of METRICS, higher is better; -inf where they lack it or are NaN.
+
+    Args:
+      metric: one with a direction.
+      scores: values by metric.
+    """
+    value = (scores or {}).get(metric, math.nan)
+    return -math.inf if math.isnan(value) else DIRECTIONS[METRICS[metric].better](value)
+
+
+class Progress(NamedTuple):
+    """The validations so far, as far as they decide when to stop; stored in every checkpoint.
+
+    Attributes:
+      best_by: the metric that decides.
+      last_epoch: the last one validated; 0 before any.
+      best_epoch: the first one with the best value; 0 before any.
+      best: that value.
+    """
+
+    best_by: str
+    last_epoch: int = 0
+    best_epoch: int = 0
+    best: float = math.nan
+
+    @classmethod
+    def restore(cls, stored: dict[str, Any] | None, best_by: str, epochs_done: int) -> "Progress":
+        """What `to_json` gave; anew, as from epoch `epochs_done`, for another metric or None."""
+        if stored is None or stored["best_by"] != best_by:
+            return cls(best_by, epochs_done, epochs_done)
+        return cls(**stored)._replace(best=float(stored["best"]))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values that JSON can hold, infinity included."""
+        return self._asdict() | {"best": repr(self.best)}
+
+    def after(self, epoch: int, scores: dict[str, float]) -> "Progress":
+        """With the scores of another epoch; only a strict gain makes it the best."""
+        before = goodness(self.best_by, {self.best_by: self.best})
+        if goodness(self.best_by, scores) > before:
+            return self._replace(last_epoch=epoch, best_epoch=epoch, best=scores[self.best_by])
+        return self._replace(last_epoch=epoch)
+
+    def has_stalled(self, epochs: int) -> bool:
+        """Whether the last `epochs` epochs brought no gain; never for 0."""
+        return 0 < epochs <= self.last_epoch - self.best_epoch
+
+    def explain(self, epochs: int, best_step: int) -> str:
+        """Why training stopped, and where the best is."""
+        return (
+            f"stopped early after epoch {self.last_epoch}: no gain in {self.best_by} for "
+            f"{epochs} epochs (train.early_stopping_epochs); the best, {self.best_by} "
+            f"{self.best:.4f} of epoch {self.best_epoch}, is kept as checkpoint {best_step}"
+        )
