@@ -107,6 +107,8 @@ def _pictures(runs: Sequence[Run], first: Sequence[Row], different: Sequence[Row
 
 
 def _sheet(runs: Sequence[Run], rows: Sequence[Row]) -> str:
+    size = runs[0].summary["protocol"].get("image_size")
+    kind = "sheet small" if isinstance(size, int) and size < 128 else "sheet"
     labels = ["Condition", "Truth", *(run.label for run in runs)]
     head = "".join(f"<th>{escape(label)}</th>" for label in labels)
     lines = []
@@ -120,7 +122,7 @@ def _sheet(runs: Sequence[Run], rows: Sequence[Row]) -> str:
         name = escape(row.name)
         lines.append(f"<tr><th>{row.index}<br>{name}</th>{''.join(cells)}</tr>")
     return (
-        f'<div class="wide"><table class="sheet"><thead><tr><th></th>{head}</tr></thead>'
+        f'<div class="wide"><table class="{kind}"><thead><tr><th></th>{head}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
 

@@ -47,7 +47,7 @@ thead .swatch { display: block; width: 2.2em; margin-bottom: .4em; }
 tbody th { font-weight: 500; }
 .numbers tbody th, .facts tbody th { position: sticky; left: 0; background: var(--card); }
 td.best { background: var(--best); }
-.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(19rem, 1fr)); gap: 1rem; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(21rem, 1fr)); gap: 1rem; }
 .chart, .wide { background: var(--card); border: 1px solid var(--rule); }
 .chart { margin: 0; padding: .7rem .7rem .3rem; }
 .chart svg { display: block; width: 100%; height: auto; }
@@ -64,12 +64,17 @@ td.best { background: var(--best); }
 .sheet td, .sheet th { padding: .3rem; }
 .sheet tbody tr > * { border-top: 0; }
 .sheet img { display: block; width: 100%; min-width: 6.5rem; max-width: 16rem; border-radius: 3px; }
-.sheet tbody th { width: 7rem; font-size: .78rem; overflow-wrap: anywhere; color: var(--soft); }
+.small img { image-rendering: pixelated; }
+.sheet tbody th { width: 7rem; min-width: 5rem; font-size: .78rem; color: var(--soft); }
+.sheet tbody th { overflow-wrap: anywhere; }
 details { margin: 1rem 0; }
 summary { cursor: pointer; color: var(--soft); }
 details > *:not(summary) { margin-top: .8rem; }
 footer { margin-top: 3rem; border-top: 1px solid var(--rule); padding-top: .8rem; }
-@media (max-width: 40rem) { body { padding: 1.2rem .8rem 3rem; } th, td { padding: .4rem .55rem; } }
+@media (max-width: 40rem) {
+  .charts { grid-template-columns: 1fr; }
+  body { padding: 1.2rem .8rem 3rem; } th, td { padding: .4rem .55rem; }
+}
 @media print {
   :root { --page: #fff; }
   body { max-width: none; padding: 0; font-size: 10pt; print-color-adjust: exact; }

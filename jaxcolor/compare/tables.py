@@ -31,7 +31,7 @@ def numbers(runs: Sequence[Run], scores: Sequence[MetricScores]) -> str:
         digits = _digits([score.value for score in metric.scores])
         arrow = ARROWS.get(metric.better, "")
         unit = f", {metric.unit}" if metric.unit else ""
-        about = f"{metric.better or 'describes'}{unit}" if metric.better != "" else "describes"
+        about = (f"{metric.better} is better" if metric.better else "describes") + unit
         head = f"{escape(metric.name)} {arrow}<small>{escape(about)}</small>"
         cells = "".join(_cell(score, digits) for score in metric.scores)
         rows.append(f'<tr><th title="{escape(metric.protocol)}">{head}</th>{cells}</tr>')
@@ -54,8 +54,9 @@ def _cell(score: Score, digits: int) -> str:
         count = len(score.seeds)
         lines.append(f'<small title="{every}">± {spread} over {count} seeds</small>')
     if score.behind and math.isfinite(score.behind):
-        within = f" [{_range(score.behind_interval, digits)}]" if score.behind_interval else ""
-        lines.append(f"<small>behind by {_number(score.behind, digits)}{within}</small>")
+        ends = score.behind_interval  # small differences of large numbers: one digit more
+        within = f" [{_range(ends, digits + 1)}]" if ends else ""
+        lines.append(f"<small>behind by {_number(score.behind, digits + 1)}{within}</small>")
     return f"<td{' class=best' if score.is_best else ''}>{''.join(lines)}</td>"
 
 
