@@ -91,7 +91,7 @@ def _grid(place: _Axes, y_ticks: Sequence[float], x_label: str) -> str:
             f'<text x="{LEFT - 6}" y="{y + 3.5:.1f}" text-anchor="end">{tick:.6g}</text>'
         )
     low, high = place.x_range
-    for tick in _ticks(low, high, min(5, max(math.floor(high - low), 1))):
+    for tick in _ticks(low, high, min(5, max(math.ceil(high - low), 1))):
         if low <= tick <= high:
             parts.append(
                 f'<text x="{place.x(tick):.1f}" y="{HEIGHT - BOTTOM + 15}" '
