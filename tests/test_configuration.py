@@ -33,6 +33,7 @@ LAYERS = {
         "training.checkpoints",
         "training.evaluation",
         "training.reporting",
+        "training.health",
         "training.loop",
     ],
     4: [
@@ -46,6 +47,7 @@ LAYERS = {
         "experiment",
         "starting_point",
         "runner",
+        "compare",
         "description",
         "command",
         "trained",

@@ -22,6 +22,7 @@ from jaxcolor.errors import DataError, TrainingError
 from jaxcolor.parallel import DataParallel
 from jaxcolor.training.checkpoints import Checkpoints
 from jaxcolor.training.evaluation import evaluate, predict_samples
+from jaxcolor.training.health import Health
 from jaxcolor.training.progress import Progress
 from jaxcolor.training.reporting import EpochTiming, RunLog, timing_table, write_sample_sheet
 from jaxcolor.training.state import GanState
@@ -170,6 +171,7 @@ class _Run:
         self.unreported: list[tuple[int, dict[str, float]]] = []
         self.compile_seconds = parts.compile_seconds
         self.last_metrics: dict[str, float] = {}
+        self.health = Health(step)
         self.progress = stored_progress(parts.checkpoints, step, plan)
 
     def has_stalled(self) -> bool:
@@ -324,6 +326,8 @@ class _Run:
         means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
         self.last_metrics = means
         self.log.metrics(last, epoch, "train", means)
+        for warning in self.health.after_steps(last, means):
+            tqdm.write(warning)
         if bar.disable:
             return
         losses = (
@@ -354,6 +358,8 @@ class _Run:
         path = parts.workdir / "samples" / f"epoch_{epoch:04d}.png"
         path.parent.mkdir(exist_ok=True)
         write_sample_sheet(path, conditions, targets, pictures, heading=heading)
+        for warning in self.health.after_epoch(epoch, scores, pictures, targets):
+            print(warning, flush=True)
         return scores
 
     def _progress(self, epoch: int, end: int) -> tqdm:

@@ -1,0 +1,1 @@
+"""The comparison of runs on the same pictures, as one HTML file."""

@@ -1,0 +1,122 @@
+"""python -m jaxcolor compare: runs on the same pictures, side by side in one HTML file."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from jaxcolor import evaluate_command
+from jaxcolor.command import errors_as_lines, set_up_jax
+from jaxcolor.compare.page import render
+from jaxcolor.compare.runs import Run, parse_runs, read_member, require_same_pictures
+from jaxcolor.compare.scores import score_runs
+from jaxcolor.compare.sheets import choose_rows
+from jaxcolor.data.check_report import printable
+from jaxcolor.errors import DataError, WorkdirError
+from jaxcolor.evaluation_results import Evaluation
+from jaxcolor.training.checkpoints import Checkpoints
+
+DESCRIPTION = """\
+Compares trainings on the same pictures, in one HTML file that any browser shows without a network.
+
+  compare WORKDIR WORKDIR ...
+  compare GAN=runs/gan L1=runs/l1 --out report.html
+  compare GAN=runs/gan_0,runs/gan_1 L1=runs/l1_0,runs/l1_1     runs that differ by their seed
+
+A workdir without an evaluation of its best checkpoint is evaluated first."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command on its words; returns the exit status."""
+    words = argparse.ArgumentParser(
+        "python -m jaxcolor compare",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    words.add_argument("runs", nargs="+", metavar="RUN", help="[LABEL=]WORKDIR[,WORKDIR,...]")
+    words.add_argument("--out", default="report.html", metavar="FILE", help="default: report.html")
+    words.add_argument("--split", default="val", help="default: val")
+    words.add_argument("--first", type=int, default=8, help="pictures shown from the first on")
+    words.add_argument("--different", type=int, default=4, help="pictures shown that differ most")
+    words.error = _usage_error
+    values = words.parse_args(list(argv))
+    with errors_as_lines() as status:
+        set_up_jax()
+        out = Path(values.out).expanduser()
+        compare(
+            values.runs, out, split=values.split, first=values.first, different=values.different
+        )
+        print(f"written to {printable(str(out))}")
+    return status[0]
+
+
+def _usage_error(message: str) -> None:
+    sys.stderr.write(f"error: {message}\n")
+    raise SystemExit(2)
+
+
+def compare(
+    words: Sequence[str], out: Path, *, split: str = "val", first: int = 8, different: int = 4
+) -> list[Run]:
+    """Writes the report on some runs; returns them.
+
+    Args:
+      words: WORKDIR, LABEL=WORKDIR or LABEL=WORKDIR,WORKDIR,... each.
+      out: the HTML file.
+      split: the evaluation to compare.
+      first: how many of the first pictures are shown, besides those that differ the most.
+      different: how many of the latter.
+
+    Raises:
+      ComparisonError: the runs cannot be compared, saying what differs.
+      UserError: a workdir has no evaluation, and none can be made.
+    """
+    runs = []
+    for label, workdirs in parse_runs(words).items():
+        for workdir in workdirs:
+            _evaluate_if_stale(workdir, split)
+        runs.append(Run(label, tuple(read_member(workdir, split) for workdir in workdirs)))
+    require_same_pictures(runs)
+    rows = choose_rows(runs, first=max(first, 0), different=max(different, 0))
+    page = render(runs, score_runs(runs), *rows, version=_version())
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = out.with_name(out.name + ".tmp")
+        # Names of files may hold bytes that are no text.
+        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
+        temporary.replace(out)
+    except OSError as error:
+        raise WorkdirError(f"--out {out} cannot be written ({error.strerror})") from error
+    return runs
+
+
+def _evaluate_if_stale(workdir: Path, split: str) -> None:
+    """Evaluates a workdir's best checkpoint, unless that was done or there is none to evaluate."""
+    if not workdir.is_dir():
+        raise WorkdirError(f"{workdir} is no directory: name the workdir of a training")
+    try:
+        done = (Evaluation.read(workdir / "evaluation" / split).summary["checkpoint"] or {})["step"]
+    except (DataError, KeyError):
+        done = None
+    has_checkpoints = (workdir / "checkpoints").is_dir()
+    if done is not None and not has_checkpoints:
+        return  # the numbers were kept, the networks not
+    if not has_checkpoints:
+        raise WorkdirError(
+            f"{workdir} has neither checkpoints nor an evaluation of {split}: train there first"
+        )
+    with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
+        best = checkpoints.best()
+    if done is None or (best is not None and done != best):
+        print(f"evaluating {printable(str(workdir))} on {split}", flush=True)
+        words = [str(workdir), "--split", split]
+        evaluate_command.evaluate(evaluate_command.parser().parse_args(words), {})
+
+
+def _version() -> str:
+    try:
+        return version("jaxcolor")
+    except PackageNotFoundError:
+        return "of a checkout"

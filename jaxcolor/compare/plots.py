@@ -1,0 +1,93 @@
+"""Which charts the report has: histograms of chroma and hue against the truth, training curves."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxcolor.compare.charts import Line, line_chart, line_style
+from jaxcolor.compare.runs import Run
+
+# The others come after these, folded away.
+VALIDATION = ("l1", "psnr", "ssim", "chroma_ratio")
+TRAINING = ("generator/l1", "generator/l2", "generator/adversarial", "discriminator/loss")
+
+
+def histograms(runs: Sequence[Run]) -> str:
+    """Chroma and hue of every run's predictions, and of the true pictures in grey."""
+    charts = []
+    kinds = {
+        "chroma": ("Chroma: share of the pixels, square root", "chroma C*ab", False),
+        "hue": ("Hue: chroma in each hue, a pixel", "hue in degrees, as in L*a*b*", True),
+    }
+    for kind, (title, x_label, hue_bar) in kinds.items():
+        found = runs[0].summary.get("histograms", {}).get(kind)
+        if not found:
+            continue
+        edges = np.asarray(found["edges"], float)
+        root = kind == "chroma"  # most pixels are nearly grey: their bins would hide all others
+        lines = [Line("truth", _points(edges, [found["target"]], root), "truth", filled=True)]
+        for place, run in enumerate(runs):
+            parts = [
+                member.evaluation.summary["histograms"][kind]["prediction"]
+                for member in run.members
+                if kind in member.evaluation.summary.get("histograms", {})
+            ]
+            style, dash = line_style(place)
+            if parts:
+                lines.append(Line(run.label, _points(edges, parts, root), style, dash))
+        if any(line.points for line in lines):
+            chart = line_chart(title, lines, x_label=x_label, hue_bar=hue_bar, zero=True)
+            charts.append(chart)
+    if not charts:
+        return ""
+    note = "<p class=soft>Grey area: the true pictures. Runs of several seeds: their mean.</p>"
+    return f'<div class="charts">{"".join(charts)}</div>{note}'
+
+
+def _points(edges: np.ndarray, parts: Sequence[Sequence[float]], root: bool):
+    """The mean histogram at the middles of its bins; past the last that holds anything, none."""
+    heights = np.mean([np.asarray(part, float) for part in parts], axis=0)
+    middles = (edges[1:] + edges[:-1]) / 2
+    if len(heights) != len(middles) or not np.isfinite(heights).all():
+        return []
+    heights = np.sqrt(heights) if root else heights
+    return list(zip(middles.tolist(), heights.tolist(), strict=True))
+
+
+def curves(runs: Sequence[Run]) -> str:
+    """Validation metrics and training losses over epochs, a line a seed."""
+    parts = []
+    for heading, kind, foremost in (
+        ("Validation, by epoch", "validation", VALIDATION),
+        ("Losses, means of the steps between", "training", TRAINING),
+    ):
+        names = dict.fromkeys(
+            name for run in runs for member in run.members for name in getattr(member.history, kind)
+        )
+        first = [name for name in foremost if name in names]
+        rest = [name for name in names if name not in first]
+        if first or rest:
+            parts.append(f"<h3>{heading}</h3>")
+            parts.append(_grid(runs, kind, first))
+        if rest:
+            parts.append(
+                f"<details><summary>{len(rest)} more</summary>{_grid(runs, kind, rest)}</details>"
+            )
+    return "".join(parts)
+
+
+def _grid(runs: Sequence[Run], kind: str, names: Sequence[str]) -> str:
+    charts = []
+    for name in names:
+        lines = []
+        for place, run in enumerate(runs):
+            style, dash = line_style(place)
+            for seed, member in enumerate(run.members, 1):
+                points = getattr(member.history, kind).get(name)
+                label = run.label + (
+                    f", seed {seed} of {len(run.members)}" * (len(run.members) > 1)
+                )
+                if points:
+                    lines.append(Line(label, points, style, dash))
+        charts.append(line_chart(name, lines, x_label="epochs"))
+    return f'<div class="charts">{"".join(charts)}</div>' if charts else ""

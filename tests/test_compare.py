@@ -1,0 +1,251 @@
+"""The comparison of runs: its numbers, its refusals, its page in a real browser."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from comparisons import COUNT, make_workdir
+
+from jaxcolor.compare import command
+from jaxcolor.compare.history import POINTS, read_history
+from jaxcolor.compare.runs import ComparisonError, Run, parse_runs, read_member
+from jaxcolor.compare.scores import score_runs
+from jaxcolor.errors import UserError
+
+HOSTILE = '<script>alert("stolen")</script>'
+
+
+def load(label, *workdirs):
+    return Run(label, tuple(read_member(workdir, "val") for workdir in workdirs))
+
+
+def scores_of(*runs):
+    return {found.name: found for found in score_runs(runs, draws=300)}
+
+
+def test_runs_are_named_by_label_or_by_workdir(tmp_path):
+    odd = tmp_path / "a=b,c"
+    odd.mkdir()
+    found = parse_runs([f"GAN={tmp_path}/x,{tmp_path}/y", f"{tmp_path}/l1", str(odd)])
+    assert list(found) == ["GAN", "l1", "a=b,c"]
+    assert [path.name for path in found["GAN"]] == ["x", "y"]
+    assert found["a=b,c"] == [odd]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["one"], "two runs or more"),
+        (["a/x", "b/x"], "two runs are called 'x': write LABEL=b/x"),
+        (["A=x", "B=x"], "x is named twice"),
+        (["=x", "y"], "write WORKDIR, or LABEL=WORKDIR"),
+        (["A=x,,y", "z"], "write WORKDIR, or LABEL=WORKDIR"),
+    ],
+)
+def test_runs_that_cannot_be_told_apart_are_refused(words, message):
+    with pytest.raises(ComparisonError, match=message):
+        parse_runs(words)
+
+
+def test_differences_are_paired_and_sharper_than_the_intervals(tmp_path):
+    """Pictures differ far more than the runs do: paired, they are told apart all the same."""
+    runs = [load(name, make_workdir(tmp_path / name, error=error)) for name, error in
+            (("worse", 0.21), ("better", 0.2))]  # fmt: skip
+    worse, better = scores_of(*runs)["l1"].scores
+    assert (worse.is_best, better.is_best) == (False, True)
+    assert worse.interval[0] < better.value < worse.interval[1]  # the intervals overlap
+    hardness = np.random.default_rng(7).uniform(0.5, 1.5, COUNT)
+    assert worse.behind == pytest.approx(0.01 * hardness.mean(), rel=1e-6)
+    assert 0 < worse.behind_interval[0] < worse.behind < worse.behind_interval[1] < 0.02
+    assert not worse.is_close
+
+
+def test_what_the_pictures_cannot_tell_apart_is_marked(tmp_path):
+    runs = [load(str(seed), make_workdir(tmp_path / str(seed), seed=seed)) for seed in (1, 2)]
+    scores = scores_of(*runs)["l1"].scores
+    assert sorted((score.is_best, score.is_close) for score in scores) == [
+        (False, True),
+        (True, False),
+    ]
+
+
+def test_the_best_is_by_each_metrics_own_rule(tmp_path):
+    low = load("low", make_workdir(tmp_path / "low", error=0.1, chroma=15))
+    high = load("high", make_workdir(tmp_path / "high", error=0.3, chroma=27))
+    found = scores_of(low, high)
+    best = {name: [score.is_best for score in metric.scores] for name, metric in found.items()}
+    assert best == {
+        "l1": [True, False],
+        "psnr": [True, False],
+        "chroma_ratio": [False, True],  # 1.08 is nearer to 1 than 0.6
+        "sepia_index": [False, False],  # describes
+    }
+    same = scores_of(low, load("again", make_workdir(tmp_path / "x", error=0.1, chroma=15)))
+    assert [score.is_best for score in same["l1"].scores] == [True, True]
+
+
+def test_seeds_are_averaged_and_their_spread_told(tmp_path):
+    errors = (0.1, 0.2, 0.4)
+    parts = [make_workdir(tmp_path / str(error), error=error) for error in errors]
+    single = [scores_of(load("a", part), load("b", parts[0]))["l1"].scores[0] for part in parts]
+    (score, _) = scores_of(load("all", *parts), load("b", parts[0]))["l1"].scores
+    values = [one.value for one in single]
+    assert score.value == pytest.approx(np.mean(values))
+    assert score.spread == pytest.approx(np.std(values, ddof=1))
+    ends = np.mean([one.interval for one in single], axis=0)
+    assert score.interval == pytest.approx(ends, rel=0.02)  # nearly: the pictures' order is shared
+
+
+def test_the_interval_of_a_run_is_that_of_its_evaluation(tmp_path):
+    from jaxcolor.evaluation_results import bootstrap_interval
+
+    run = load("a", make_workdir(tmp_path / "a"))
+    rows = run.members[0].evaluation.rows
+    for name in ("l1", "chroma_ratio"):
+        (score, _) = scores_of(run, run)[name].scores
+        assert score.interval == pytest.approx(bootstrap_interval(rows, name, draws=300))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("digest", "ffff"), ("count", 31), ("split", "test"), ("fit", "stretch")]
+)
+def test_other_pictures_or_another_protocol_are_refused(tmp_path, capsys, key, value):
+    one, other = (make_workdir(tmp_path / name) for name in ("one", "other"))
+    path = other / "evaluation" / "val" / "summary.json"
+    summary = json.loads(path.read_text())
+    summary["protocol" if key == "fit" else "data"][key] = value
+    path.write_text(json.dumps(summary))
+    assert command.main([str(one), str(other), "--out", str(tmp_path / "report.html")]) == 1
+    message = capsys.readouterr().err
+    assert f"{key} " in message
+    assert repr(value) in message
+    assert message.count("\n") == 1
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_workdir_with_nothing_to_compare_is_named(tmp_path):
+    make_workdir(tmp_path / "one")
+    (tmp_path / "empty").mkdir()
+    for name in ("empty", "absent"):
+        with pytest.raises(UserError, match=f"{name} (has neither|is no directory)"):
+            command.compare([str(tmp_path / "one"), str(tmp_path / name)], tmp_path / "x.html")
+
+
+def test_long_histories_are_thinned_to_their_means(tmp_path):
+    rows = [
+        {"step": step, "epoch": 1 + (step - 1) // 500, "kind": "train", "x": float(step % 2)}
+        for step in range(1, 1001)
+    ]
+    rows.append({"step": 1000, "epoch": 2, "kind": "validation", "psnr": "inf"})
+    text = "\n".join(map(json.dumps, rows))
+    (tmp_path / "metrics.jsonl").write_text(text + '\nnonsense\n[1]\n{"step": 1}\n')
+    history = read_history(tmp_path)
+    curve = history.training["x"]
+    assert len(curve) <= POINTS
+    assert curve[-1][0] == 2  # epochs
+    assert all(0.4 < value < 0.6 for _, value in curve)
+    assert history.validation == {}
+    assert history.timing == {}
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """A report on two seeds of one network and one of another, with hostile names everywhere."""
+    folder = tmp_path_factory.mktemp("report")
+    parts = {"a": 0.2, "b": 0.21, "c": 0.4}
+    for seed, (name, error) in enumerate(parts.items()):
+        make_workdir(
+            folder / name,
+            error=error,
+            chroma=20 + 3 * seed,
+            seed=seed,
+            name=HOSTILE,
+            source=HOSTILE,
+        )
+    words = [f"{HOSTILE}={folder}/a,{folder}/b", f"L2={folder}/c"]
+    command.compare(words, folder / "report.html", first=3, different=2)
+    return folder / "report.html"
+
+
+def test_the_page_holds_all_and_fetches_nothing(report):
+    text = report.read_text(encoding="utf-8")
+    assert "<script" not in text
+    assert not re.search(r"""(src|href)=["'](?!data:)""", text)
+    assert "http:" not in text.replace("http-equiv", "")
+    assert "https:" not in text
+    for heading in (
+        "Numbers",
+        "Pictures",
+        "Colours against the truth",
+        "Training",
+        "Time and size",
+    ):
+        assert f"<h2>{heading}</h2>" in text
+    for fact in ("over 2 seeds", "12,345", "losses.l1", "no weights", "30 of split val", "3.1 min"):
+        assert fact in text, fact
+
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome here")
+def test_a_browser_shows_the_report(report, tmp_path):
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    driver_path = shutil.which("chromedriver")
+    if driver_path is None:
+        pytest.skip("no chromedriver here")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--window-size=1280,2400",
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    service = webdriver.ChromeService(executable_path=driver_path)
+    browser = webdriver.Chrome(options=options, service=service)
+    try:
+        browser.get(report.as_uri())
+        _check_page(browser)
+        assert browser.save_screenshot(str(tmp_path / "report.png"))
+        browser.set_window_size(420, 900)
+        assert browser.execute_script("return document.body.scrollWidth <= window.innerWidth")
+        assert browser.get_log("browser") == []
+        asked = [json.loads(row["message"])["message"] for row in browser.get_log("performance")]
+    finally:
+        browser.quit()
+    urls = [
+        entry["params"]["request"]["url"]
+        for entry in asked
+        if entry["method"] == "Network.requestWillBeSent"
+        and entry["params"]["documentURL"] == report.as_uri()  # not the browser's own first page
+    ]
+    assert {url for url in urls if not url.startswith("data:")} == {report.as_uri()}
+
+
+def _check_page(browser):
+    assert browser.title == f"Comparison of {HOSTILE} and L2"
+    find = browser.execute_script
+    best = find("return [...document.querySelectorAll('td.best b')].map(x => x.textContent)")
+    assert len(best) == 3  # of four metrics, one only describes
+    assert find("return getComputedStyle(document.querySelector('td.best b')).fontWeight") == "700"
+    columns = find("return [...document.querySelectorAll('td.best')].map(x => x.cellIndex)")
+    assert columns[:2] == [1, 1]  # l1 and psnr: the first run errs less
+    widths = find("return [...document.images].map(x => x.naturalWidth)")
+    assert widths == [24] * (3 + 2) * (2 + 2)
+    charts = find(
+        "return [...document.querySelectorAll('svg')].map(x => x.getBoundingClientRect().width)"
+    )
+    assert len(charts) == 6
+    assert min(charts) > 200
