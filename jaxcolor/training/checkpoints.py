@@ -15,7 +15,9 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from jaxcolor.errors import UserError, WorkdirError
-from jaxcolor.training.state import GanState
+from jaxcolor.training.state import GanState, NetworkState
+
+MISSING = "(not set)"
 
 
 class Checkpoints:
@@ -126,6 +128,28 @@ class Checkpoints:
             args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
             return self._manager.restore(step, args=args)["state"]
 
+    def restore_weights(self, step: int, like: dict[str, NetworkState]) -> dict[str, dict]:
+        """{"generator": {"params", "batch_stats"}, ...} of `step`: the networks of `like` alone.
+
+        Whatever else is stored, optimizers and other networks, is not read and may have any shape.
+
+        Args:
+          step: which checkpoint.
+          like: networks with the shapes, types and shardings to restore, by name.
+
+        Raises:
+          WorkdirError: it cannot be read, or does not have those shapes.
+        """
+        wanted = {
+            name: {"params": network.params, "batch_stats": network.batch_stats}
+            for name, network in like.items()
+        }
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, wanted)
+        restored = ocp.checkpoint_utils.construct_restore_args(abstract)
+        with self._clear_errors("read", step):
+            args = ocp.args.PyTreeRestore(abstract, restored, partial_restore=True)
+            return self._manager.restore(step, args=ocp.args.Composite(state=args))["state"]
+
     def wait(self) -> None:
         """Returns when everything is on disk; raises WorkdirError if it could not be written."""
         with self._clear_errors("written"):
@@ -171,11 +195,10 @@ def _score(metrics: dict[str, float]) -> float:
 def differing_keys(ours: dict[str, Any], stored: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """{"section.key": (our value, stored value)} of every leaf in which two configs differ."""
     ours, stored = _flatten(ours), _flatten(stored)
-    missing = "(not set)"
     return {
-        key: (ours.get(key, missing), stored.get(key, missing))
+        key: (ours.get(key, MISSING), stored.get(key, MISSING))
         for key in sorted(ours.keys() | stored.keys())
-        if ours.get(key, missing) != stored.get(key, missing)
+        if ours.get(key, MISSING) != stored.get(key, MISSING)
     }
 
 
