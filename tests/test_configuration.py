@@ -15,9 +15,23 @@ from jaxcolor.settings import TrainSettings, read_settings
 ROOT = Path(__file__).parents[1]
 
 LAYERS = {
-    0: ["errors", "colorspace", "losses", "image_metrics", "parallel", "huge_pages"],
+    0: [
+        "errors",
+        "colorspace",
+        "losses",
+        "image_metrics",
+        "parallel",
+        "huge_pages",
+        "color_coding",
+    ],
     1: ["models", "data"],
-    2: ["training.state", "training.optimizers", "training.steps"],
+    2: [
+        "training.state",
+        "training.optimizers",
+        "training.updates",
+        "training.adversary",
+        "training.steps",
+    ],
     3: ["training.checkpoints", "training.evaluation", "training.reporting", "training.loop"],
     4: [
         "configuration",
