@@ -10,7 +10,7 @@ from test_configuration import load_config
 
 from jaxcolor import description, experiment, runner
 from jaxcolor.color_coding import lightness_of_picture
-from jaxcolor.errors import ConfigError
+from jaxcolor.errors import ConfigError, WorkdirError
 from jaxcolor.training.checkpoints import Checkpoints
 
 TINY = {
@@ -178,3 +178,13 @@ def test_what_cannot_be_combined_is_one_clear_line(pictures, name, changes, mess
     extra = {"data__source": "auto", "generator__width_factors": (1, 2)} if "cifar" in name else {}
     with pytest.raises(ConfigError, match=message):
         experiment.build(resolved(name, pictures, **extra, **changes))
+
+
+def test_weights_of_another_shape_are_refused(regression):
+    with Checkpoints(regression[0] / "checkpoints", read_only=True) as theirs:
+        wider = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((*x.shape[:-1], x.shape[-1] + 1), x.dtype),
+            regression[1].generator.replace(opt_state={}),
+        )
+        with pytest.raises(WorkdirError, match=r"has the shape .* and not"):
+            theirs.restore_weights(theirs.latest(), {"generator": wider})

@@ -148,7 +148,9 @@ class Checkpoints:
         restored = ocp.checkpoint_utils.construct_restore_args(abstract)
         with self._clear_errors("read", step):
             args = ocp.args.PyTreeRestore(abstract, restored, partial_restore=True)
-            return self._manager.restore(step, args=ocp.args.Composite(state=args))["state"]
+            found = self._manager.restore(step, args=ocp.args.Composite(state=args))["state"]
+            _check_shapes(found, abstract)  # Orbax would cut or pad
+        return found
 
     def wait(self) -> None:
         """Returns when everything is on disk; raises WorkdirError if it could not be written."""
@@ -190,6 +192,16 @@ class Checkpoints:
 def _score(metrics: dict[str, float]) -> float:
     """Higher is better."""
     return -metrics["l1"]
+
+
+def _check_shapes(found: Any, expected: Any) -> None:
+    """Raises WorkdirError unless all arrays are there in the shapes expected."""
+    for (path, x), want in zip(
+        jax.tree.leaves_with_path(found), jax.tree.leaves(expected), strict=True
+    ):
+        if x.shape != want.shape:
+            name = jax.tree_util.keystr(path)
+            raise WorkdirError(f"{name} has the shape {x.shape} and not {want.shape}")
 
 
 def differing_keys(ours: dict[str, Any], stored: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
