@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxcolor import colorspace, evaluation_data, trained
+from jaxcolor.color_coding import lightness_of_picture
 from jaxcolor.command import errors_as_lines, set_up_jax
 from jaxcolor.data.check_report import printable
 from jaxcolor.data.pictures import BACKGROUNDS
@@ -227,7 +228,16 @@ def _predictor(network: Trained | None, found: Pictures | Predictions, seed: int
     """What makes the predictions of a batch."""
     if isinstance(found, Predictions):
         return lambda batch: colorspace.to_signed(jax.numpy.asarray(batch["prediction"]))
-    return lambda batch: network.predict(batch["condition"], batch["index"], seed=seed)
+
+    def predict(batch):
+        lightness = None
+        if network.keeps_lightness:  # the truth's own, as in validation
+            target = colorspace.to_signed(jax.numpy.asarray(batch["target"]))
+            lightness = lightness_of_picture(target)
+        options = {"seed": seed, "lightness": lightness}
+        return network.predict(batch["condition"], batch["index"], **options)
+
+    return predict
 
 
 def _metrics(rows, names, perceptual: Perceptual) -> dict[str, dict[str, Any]]:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcolor import experiment
+from jaxcolor.color_coding import CODINGS
 from jaxcolor.errors import ConfigError, WorkdirError
 from jaxcolor.experiment import Experiment
 from jaxcolor.training.checkpoints import Checkpoints
@@ -87,8 +88,18 @@ class Trained(NamedTuple):
         values = self.config | {"evaluation": self.config.get("evaluation", {}) | chosen}
         return self._replace(experiment=experiment.rebuild(values))
 
+    @property
+    def keeps_lightness(self) -> bool:
+        """Whether its pictures have the lightness of the condition, see `color_coding`."""
+        return CODINGS[self.experiment.settings.train.color_space].keeps_lightness
+
     def predict(
-        self, condition: np.ndarray | jax.Array, places: np.ndarray | None = None, *, seed: int = 0
+        self,
+        condition: np.ndarray | jax.Array,
+        places: np.ndarray | None = None,
+        *,
+        seed: int = 0,
+        lightness: jax.Array | None = None,
     ) -> jax.Array:
         """Pictures in colour, RGB [batch, height, width, 3] in [-1, 1].
 
@@ -98,6 +109,8 @@ class Trained(NamedTuple):
           condition: uint8, or float in [-1, 1], [batch, height, width, channels].
           places: [batch] whole numbers, of which dropout draws its masks; 0, 1, ... by default.
           seed: of the dropout masks, where the inference mode has them.
+          lightness: L* in 0..100, [batch, height, width, 1], for a network that keeps it; by
+            default that of the condition, which uint8 rounds.
 
         Raises:
           ConfigError: the condition is not of the network's shape.
@@ -110,7 +123,8 @@ class Trained(NamedTuple):
             )
         places = jnp.arange(len(condition)) if places is None else jnp.asarray(places)
         function = _jitted(self.experiment.functions.predict)
-        return function(self.state, condition, jax.random.key(seed), places=places)
+        options = {"places": places, "lightness": lightness}
+        return function(self.state, condition, jax.random.key(seed), **options)
 
 
 @functools.lru_cache(maxsize=8)
