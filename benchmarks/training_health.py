@@ -32,7 +32,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "discriminator_optimizer.learning_rate": 1e-3,
         "generator_optimizer.learning_rate": 2e-5,
     },
-    "generator has collapsed": {"generator_optimizer.learning_rate": 0.3},
+    "learning rate too high": {"generator_optimizer.learning_rate": 0.3},
 }
 COLOURS = ("#1b7f4d", "#c4471c", "#5b52b5")
 CURVES = (

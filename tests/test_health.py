@@ -120,6 +120,17 @@ def test_outputs_that_do_not_depend_on_the_input_are_told():
     assert alike == [[], [], []]  # so is the truth
 
 
+def test_saturated_outputs_are_told_unless_the_truth_is_black_and_white():
+    made = pictures([(255, 0, 0), (0, 255, 255)])
+    truth = pictures([(200, 10, 10), (10, 200, 10)])
+    for target, count in ((made, 0), (truth, 1)):
+        health, found = Health(), []
+        for epoch in (1, 2, 3):
+            found += health.after_epoch(epoch, {}, np.roll(made, epoch, axis=-1), target)
+        assert len(found) == count
+    assert "saturated: 100% of their values are 0 or 255 in epoch 2, 0% of the true" in found[0]
+
+
 @pytest.mark.parametrize(("rate", "count"), [(2e-4, 1), (1e-5, 0)])
 def test_samples_that_no_longer_change_are_told_unless_the_rate_is_down(rate, count):
     health = Health()
@@ -130,3 +141,9 @@ def test_samples_that_no_longer_change_are_told_unless_the_rate_is_down(rate, co
     assert sum(map(len, found)) == count
     if count:
         assert re.search(r"samples changed by 0 of 255 levels in epoch 3", found[2][0])
+
+
+@pytest.mark.slow
+def test_a_training_with_far_too_high_a_rate_is_warned(start, tmp_path):
+    output, _ = start(tmp_path / "run", generator_optimizer__learning_rate=1.0).communicate()
+    assert len(re.findall(r"(?m)^warning: the outputs are saturated: .* epoch 2, ", output)) == 1

@@ -18,6 +18,7 @@ WON = 0.01  # discriminator loss at which it no longer errs
 LOST = 5 * WON  # and at which it errs again
 GREY = 0.1  # share of the truth's chroma
 CONSTANT = 0.02  # share of the truth's spread over pictures
+SATURATED = 0.1  # share of the truth's values between black and white
 STILL = 1e-4  # share of the usual gradient norm
 STILL_LEVELS = 0.02  # grey levels of 255 by which the samples change in an epoch
 LEARNING = 0.1  # share of the highest learning rate under which little movement is meant
@@ -41,6 +42,7 @@ class Health:
             "still": _Episode(PATIENCE_STEPS, first_step),
             "grey": _Episode(PATIENCE_EPOCHS),
             "constant": _Episode(PATIENCE_EPOCHS),
+            "saturated": _Episode(PATIENCE_EPOCHS),
             "same": _Episode(PATIENCE_EPOCHS),
         }
         self._norms: list[float] = []
@@ -77,7 +79,9 @@ class Health:
         """
         found = [self._grey(epoch, scores)]
         if predictions is not None and targets is not None:
-            found += [self._constant(epoch, predictions, targets), self._same(epoch, predictions)]
+            found.append(self._constant(epoch, predictions, targets))
+            found.append(self._saturated(epoch, predictions, targets))
+            found.append(self._same(epoch, predictions))
         return [warning for warning in found if warning]
 
     def _won(self, step: int, means: Mapping[str, float]) -> str:
@@ -129,6 +133,17 @@ class Health:
             f"warning: the outputs are the same whatever the input in epoch {epoch}: the generator "
             "has collapsed; start over with a lower generator_optimizer.learning_rate or a higher "
             "losses.l1"
+        )
+
+    def _saturated(self, epoch: int, predictions: np.ndarray, targets: np.ndarray) -> str:
+        share, true = (float(np.isin(x, (0, 255)).mean()) for x in (predictions, targets))
+        is_saturated = 1 - share < SATURATED * (1 - true)
+        if not self._episodes["saturated"].begins(epoch, is_saturated):
+            return ""
+        return (
+            f"warning: the outputs are saturated: {share:.0%} of their values are 0 or 255 in "
+            f"epoch {epoch}, {true:.0%} of the true pictures', and hardly any gradient passes; "
+            "start over with a lower generator_optimizer.learning_rate"
         )
 
     def _same(self, epoch: int, predictions: np.ndarray) -> str:
