@@ -8,6 +8,7 @@ import sys
 import pytest
 from conftest import ROOT, SMALL_RUN
 from PIL import Image
+from small_workdir import make_workdir
 from test_anime_sketch_pairs import write_download, zipped
 from test_configuration import load_config
 from test_tfds_preparation import PREPARE
@@ -104,6 +105,19 @@ def test_pictures_are_checked_and_prepared_as_shown(run_as_shown, tmp_path):
     assert sheet.exists()
     assert "24 train" in run_as_shown(prepare, *sizes)
     assert "GFLOP per image" in run_as_shown(train, *small(train), "--dry_run")
+
+
+def test_runs_are_evaluated_and_compared_as_shown(places, run_as_shown, tmp_path, pictures):
+    for name in ("RUN", "OTHER"):
+        make_workdir(tmp_path / name, pictures)
+        places[name] = tmp_path / name
+    places["report.html"] = tmp_path / "report.html"
+    shown = shown_commands("python -m jaxcolor")
+    (evaluate,) = [line for line in shown if " evaluate " in line]
+    (compare,) = [line for line in shown if " compare " in line]
+    assert "psnr" in run_as_shown(evaluate)
+    run_as_shown(compare)
+    assert "</html>" in (tmp_path / "report.html").read_text()
 
 
 def test_the_library_example_runs():
