@@ -71,7 +71,7 @@ def _first(pattern: re.Pattern, text: str) -> str:
 
 
 def phase_of(op_name: str) -> str:
-    """One of PHASES, by the scopes that `jaxcolor.training.steps` names."""
+    """One of PHASES, by the scopes that the modules of `jaxcolor.training` name."""
     scopes = set(re.split(r"[/()]", op_name))
     if "optimizer" in scopes:
         return "optimizer"

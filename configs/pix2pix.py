@@ -82,7 +82,15 @@ def get_config() -> ConfigDict:
             "leaky_slope": 0.2,
         }
     )
-    config.losses = ConfigDict({"adversarial": 1.0, "l1": 100.0, "discriminator": 1.0})
+    config.losses = ConfigDict(
+        {
+            "adversarial": 1.0,  # 0: no discriminator at all
+            "l1": 100.0,
+            "l2": 0.0,
+            "discriminator": 1.0,
+            "real_label": 1.0,  # 0.9: one-sided label smoothing
+        }
+    )
     for name in ("generator_optimizer", "discriminator_optimizer"):
         config[name] = ConfigDict(
             {
@@ -90,7 +98,7 @@ def get_config() -> ConfigDict:
                 "b1": 0.5,
                 "b2": 0.999,
                 "epsilon": 1e-8,
-                "schedule": "constant",  # or "constant_then_linear"
+                "schedule": "constant",  # or "constant_then_linear", "exponential"
                 "decay_fraction": 0.5,
             }
         )
@@ -99,6 +107,8 @@ def get_config() -> ConfigDict:
             "epochs": 100,
             "batch_size": 4,
             "update_order": "simultaneous",  # or "sequential"
+            "generator_updates": 1,  # for each of the discriminator
+            "color_space": "rgb",  # or "lab", "ab": what the networks see of a colour
             "compute_dtype": "float32",  # or "bfloat16"
             "lowering": "auto",
             "log_every": 50,

@@ -4,23 +4,22 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from jaxcolor.experiment import CHANNELS, Experiment, compile_train_step
+from jaxcolor.experiment import Experiment, compile_train_step
 
 TABLE_WIDTH = 110
 
 
 def describe(experiment: Experiment) -> str:
-    """Both parameter tables, GFLOP per image and estimated memory of the training step.
+    """The networks' parameter tables, GFLOP per image and estimated memory of the training step.
 
     Compiles the step: the numbers are XLA's own, for this machine's devices.
     """
     size = experiment.settings.data.image_size
     condition = np.zeros((1, size, size, experiment.condition_channels), np.float32)
-    target = np.zeros((1, size, size, CHANNELS), np.float32)
-    tables = [
-        _parameter_table(experiment.generator, condition),
-        _parameter_table(experiment.discriminator, condition, target),
-    ]
+    tables = [_parameter_table(experiment.generator, condition)]
+    if experiment.discriminator is not None:
+        picture = np.zeros((1, size, size, experiment.generator.output_channels), np.float32)
+        tables.append(_parameter_table(experiment.discriminator, condition, picture))
     compiled = compile_train_step(experiment)
     flops = compiled.cost_analysis()["flops"] / (
         experiment.settings.train.batch_size / experiment.devices.device_count

@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxcolor import colorspace, evaluation_data, trained
+from jaxcolor.color_coding import lightness_of_picture
 from jaxcolor.command import errors_as_lines, set_up_jax
 from jaxcolor.data.check_report import printable
 from jaxcolor.data.pictures import BACKGROUNDS
@@ -227,7 +228,15 @@ def _predictor(network: Trained | None, found: Pictures | Predictions, seed: int
     """What makes the predictions of a batch."""
     if isinstance(found, Predictions):
         return lambda batch: colorspace.to_signed(jax.numpy.asarray(batch["prediction"]))
-    return lambda batch: network.predict(batch["condition"], batch["index"], seed=seed)
+
+    def predict(batch):
+        options = {}
+        if network.keeps_lightness:  # as validation has it: unrounded, of the picture itself
+            target = colorspace.to_signed(jax.numpy.asarray(batch["target"]))
+            options["lightness"] = lightness_of_picture(target)
+        return network.predict(batch["condition"], batch["index"], seed=seed, **options)
+
+    return predict
 
 
 def _metrics(rows, names, perceptual: Perceptual) -> dict[str, dict[str, Any]]:
@@ -286,6 +295,7 @@ def _context(
             "image_size": network.image_size,
             "parameters": network.parameters,
             "losses": network.config["losses"],
+            "color_space": network.experiment.settings.train.color_space,
         },
         "data": {
             "path": data.path,

@@ -14,16 +14,20 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxcolor import configuration, parallel
+from jaxcolor.color_coding import CODINGS
 from jaxcolor.data import pipeline
 from jaxcolor.dataset import DataSet, open_data, without_pictures
 from jaxcolor.errors import ConfigError
+from jaxcolor.models.nazeri import NazeriGenerator
 from jaxcolor.models.patchgan import PatchGAN
 from jaxcolor.models.unet import UNet
-from jaxcolor.settings import Settings, read_settings
+from jaxcolor.settings import DISCRIMINATOR_SECTIONS, Settings, read_settings
 from jaxcolor.training import loop, optimizers, steps
 from jaxcolor.training.state import GanState, Networks, Optimizers, create_state, from_linen
 
 CHANNELS = 3
+# By generator.architecture; the section's other keys are the constructor's.
+GENERATORS = {"unet": UNet, "nazeri": NazeriGenerator}
 
 
 class Experiment(NamedTuple):
@@ -34,7 +38,7 @@ class Experiment(NamedTuple):
       settings: its typed sections.
       devices: where it runs.
       generator: module.
-      discriminator: module.
+      discriminator: module, or None where the losses need none.
       functions: the pure functions, see `Functions`.
       plan: how long to train.
       data: the pictures and their transforms.
@@ -43,8 +47,8 @@ class Experiment(NamedTuple):
     config: dict[str, Any]
     settings: Settings
     devices: parallel.DataParallel
-    generator: UNet
-    discriminator: PatchGAN
+    generator: UNet | NazeriGenerator
+    discriminator: PatchGAN | None
     functions: "Functions"
     plan: loop.Plan
     data: DataSet
@@ -117,10 +121,14 @@ def build(values: dict[str, Any]) -> Experiment:
     """
     values = dict(values)
     settings = read_settings(values)
+    losses = _read_losses(values, settings)
+    if not losses.adversarial:
+        values = {name: x for name, x in values.items() if name not in DISCRIMINATOR_SECTIONS}
     devices = parallel.DataParallel(**settings.parallel._asdict())
     devices.check_batch_size(settings.train.batch_size, "train.batch_size")
     generator, discriminator = _build_networks(values, settings)
     data = open_data(values, settings)
+    _check_condition(settings, data)
     training = data.splits.sources["train"]
     pipeline.check_batch_size(training, settings.train.batch_size)
     values["derived"] = data.derived()
@@ -181,7 +189,32 @@ def _plan(settings: Settings, pictures: int) -> loop.Plan:
     )
 
 
-def _build_networks(values: dict, settings: Settings) -> tuple[UNet, PatchGAN]:
+def _read_losses(values: dict, settings: Settings) -> steps.LossWeights:
+    arguments = configuration.arguments("losses", values["losses"], steps.LossWeights)
+    losses = steps.LossWeights(**arguments)
+    losses.check()
+    repeated = settings.train.generator_updates
+    if repeated > 1 and not (losses.adversarial and settings.train.update_order == "sequential"):
+        raise ConfigError(
+            f"train.generator_updates {repeated} needs losses.adversarial above 0 and "
+            "train.update_order=sequential: they follow an update of the discriminator"
+        )
+    return losses
+
+
+def _check_condition(settings: Settings, data: DataSet) -> None:
+    """Raises ConfigError if the lightness that the colour space keeps is not in the condition."""
+    space, condition = settings.train.color_space, data.splits.condition
+    if CODINGS[space].keeps_lightness and condition != "lab_l":
+        raise ConfigError(
+            f"train.color_space {space!r} keeps the lightness of the condition: set "
+            f"data.condition=lab_l (it is {condition!r})"
+        )
+
+
+def _build_networks(
+    values: dict, settings: Settings
+) -> tuple[UNet | NazeriGenerator, PatchGAN | None]:
     shared = {
         "compute_dtype": settings.train.compute_dtype,
         "lowering": settings.train.lowering,
@@ -190,33 +223,43 @@ def _build_networks(values: dict, settings: Settings) -> tuple[UNet, PatchGAN]:
     arguments = functools.partial(
         configuration.arguments, supplied=("image_size", "compute_dtype", "lowering")
     )
-    generator = UNet(image_size=size, **shared, **arguments("generator", values["generator"], UNet))
+    section = dict(values["generator"])
+    architecture = section.pop("architecture", "unet")
+    if architecture not in GENERATORS:
+        raise ConfigError(
+            f"generator.architecture {architecture!r} is none of {', '.join(GENERATORS)}"
+        )
+    build_generator = GENERATORS[architecture]
+    generator = build_generator(
+        image_size=size, **shared, **arguments("generator", section, build_generator)
+    )
+    generator.check()
+    space = settings.train.color_space
+    channels = CODINGS[space].channels
+    if generator.output_channels != channels:
+        raise ConfigError(
+            f"generator.output_channels {generator.output_channels} must be {channels}: "
+            f"train.color_space is {space!r}"
+        )
+    if "discriminator" not in values:
+        return generator, None
     discriminator = PatchGAN(
         **shared, **arguments("discriminator", values["discriminator"], PatchGAN)
     )
-    generator.check()
     discriminator.check(size)
-    if generator.output_channels != CHANNELS:
-        raise ConfigError(f"generator.output_channels must be {CHANNELS}: the pictures are RGB")
     return generator, discriminator
 
 
 def _bind_functions(values, settings, modules, plan, data) -> Functions:
-    networks = Networks(*map(from_linen, modules))
-    pairs = {
-        name: optimizers.adam(
-            **configuration.arguments(
-                name, values[name], optimizers.adam, supplied=("total_steps",)
-            ),
-            total_steps=plan.total_steps,
-        )
-        for name in ("generator_optimizer", "discriminator_optimizer")
-    }
-    both = Optimizers(*(optimizer for optimizer, _ in pairs.values()))
-    losses = configuration.arguments("losses", values["losses"], steps.LossWeights)
-    size = settings.data.image_size
+    networks = Networks(*(module and from_linen(module) for module in modules))
+    pairs = _optimizers(values, settings, plan)
+    both = Optimizers(
+        pairs["generator_optimizer"][0], pairs.get("discriminator_optimizer", (None,))[0]
+    )
+    size, coding = settings.data.image_size, CODINGS[settings.train.color_space]
     inference = {
         "networks": networks,
+        "coding": coding,
         "statistics": settings.evaluation.statistics,
         "dropout": settings.evaluation.dropout,
     }
@@ -226,14 +269,16 @@ def _bind_functions(values, settings, modules, plan, data) -> Functions:
             networks=networks,
             optimizers=both,
             condition_shape=(1, size, size, data.condition_channels),
-            target_shape=(1, size, size, CHANNELS),
+            target_shape=(1, size, size, coding.channels),
         ),
         train_step=functools.partial(
             steps.train_step,
             networks=networks,
             optimizers=both,
-            losses=steps.LossWeights(**losses),
+            losses=_read_losses(values, settings),
             update=settings.train.update_order,
+            coding=coding,
+            generator_updates=settings.train.generator_updates,
             axis_name=parallel.AXIS,
             learning_rates=lambda step: {
                 f"{name.removesuffix('_optimizer')}/learning_rate": rate(step)
@@ -248,6 +293,24 @@ def _bind_functions(values, settings, modules, plan, data) -> Functions:
         ),
         predict=functools.partial(steps.predict, axis_name=None, **inference),
     )
+
+
+def _optimizers(values: dict, settings: Settings, plan: loop.Plan) -> dict[str, tuple]:
+    """Optimizer and learning rate by step, by section, of the networks that there are."""
+    fixed = {
+        name: {"total_steps": plan.total_steps, "updates_per_step": updates}
+        for name, updates in (
+            ("generator_optimizer", settings.train.generator_updates),
+            ("discriminator_optimizer", 1),
+        )
+        if name in values
+    }
+    return {
+        name: optimizers.adam(
+            **configuration.arguments(name, values[name], optimizers.adam, supplied=more), **more
+        )
+        for name, more in fixed.items()
+    }
 
 
 def compile_train_step(experiment: Experiment) -> jax.stages.Compiled:

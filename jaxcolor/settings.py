@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from jaxcolor import configuration
+from jaxcolor.color_coding import CODINGS
 from jaxcolor.data.conditions import LINE_STRENGTH, LINE_THICKNESS
 from jaxcolor.errors import ConfigError
 from jaxcolor.metrics import METRICS
@@ -72,11 +73,25 @@ class LoaderSettings(NamedTuple):
 
 
 class TrainSettings(NamedTuple):
-    """Section `train`."""
+    """Section `train`.
+
+    Attributes:
+      epochs: passes over the pictures.
+      batch_size: over all devices.
+      update_order: see `steps.train_step`, like the next.
+      generator_updates: of the generator, after each of the discriminator.
+      color_space: of what the generator gives and the discriminator sees, a key of
+        `color_coding.CODINGS`.
+      compute_dtype: of the convolutions' operands.
+      lowering: of the convolutions, see `conv_lowering`.
+      log_every: steps between rows of metrics.jsonl.
+    """
 
     epochs: int
     batch_size: int
     update_order: str = "simultaneous"
+    generator_updates: int = 1
+    color_space: str = "rgb"
     compute_dtype: str = "float32"
     lowering: str = "auto"
     log_every: int = 50
@@ -139,6 +154,7 @@ OTHER_SECTIONS = (
     "generator_optimizer",
     "discriminator_optimizer",
 )
+DISCRIMINATOR_SECTIONS = ("discriminator", "discriminator_optimizer")
 OPTIONAL_SECTIONS = ("demo", "checkpoint", "evaluation", "loader", "parallel")
 
 
@@ -151,8 +167,11 @@ def read_settings(values: dict[str, Any]) -> Settings:
     kinds = typing.get_type_hints(Settings)
     known = (*kinds, *OTHER_SECTIONS)
     configuration.unknown_key("", values, known)
+    optional = OPTIONAL_SECTIONS
+    if not values.get("losses", {}).get("adversarial", 1.0):
+        optional = (*optional, *DISCRIMINATOR_SECTIONS)
     for name in known:
-        if name not in values and name not in OPTIONAL_SECTIONS:
+        if name not in values and name not in optional:
             raise ConfigError(f"config section {name} is missing")
     seed, origin = values["seed"], values["init_from"]
     if type(seed) is not int or not 0 <= seed < 2**32:
@@ -174,6 +193,7 @@ def read_settings(values: dict[str, Any]) -> Settings:
 def _check_choices(settings: Settings) -> None:
     choices = {
         "train.update_order": steps.UPDATES,
+        "train.color_space": tuple(CODINGS),
         "train.compute_dtype": COMPUTE_DTYPES,
         "train.lowering": LOWERINGS,
         "evaluation.statistics": steps.INFERENCE_STATISTICS,
@@ -216,6 +236,7 @@ def _check_minima(settings: Settings) -> None:
     minima = {
         "train.epochs": 1,
         "train.batch_size": 1,
+        "train.generator_updates": 1,
         "train.log_every": 1,
         "evaluation.samples": 1,
         "checkpoint.every_epochs": 1,

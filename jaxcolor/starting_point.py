@@ -6,7 +6,7 @@ import jax
 
 from jaxcolor.errors import ConfigError
 from jaxcolor.experiment import Experiment, describe_state
-from jaxcolor.training.checkpoints import Checkpoints, differing_keys
+from jaxcolor.training.checkpoints import MISSING, Checkpoints, differing_keys
 from jaxcolor.training.state import GanState
 
 # What may differ when a run is resumed: how training is run, not what it computes.
@@ -25,9 +25,21 @@ FREE_ON_RESUME = (
     "train.lowering",
 )
 
-# What decides the names and shapes of the parameters.
+# Keys that a config may lack, as those of older checkpoints do, and what they stand for.
+NEW_KEYS = {
+    "losses.l2": 0.0,
+    "losses.real_label": 1.0,
+    "train.color_space": "rgb",
+    "train.generator_updates": 1,
+    "generator.architecture": "unet",
+}
+
+# What decides the names, shapes and meaning of the parameters.
 SHAPING_KEYS = (
     "data.image_size",
+    "train.color_space",
+    "generator.architecture",
+    "generator.width_factors",
     "derived.condition_channels",
     "generator.base_width",
     "generator.norm",
@@ -37,6 +49,7 @@ SHAPING_KEYS = (
     "discriminator.strided_layers",
     "discriminator.first_bias",
     "discriminator.norm",
+    "discriminator.bias_before_norm",
 )
 
 
@@ -59,12 +72,13 @@ def _check_same_experiment(experiment: Experiment, stored: dict, workdir: Path) 
     schedules = [
         experiment.config[name].get("schedule", "constant")
         for name in ("generator_optimizer", "discriminator_optimizer")
+        if name in experiment.config
     ]
-    if set(schedules) == {"constant"}:
+    if "constant_then_linear" not in schedules:
         free = (*free, "train.epochs")
     changed = {
         key: values
-        for key, values in differing_keys(experiment.config, stored).items()
+        for key, values in _changes(experiment.config, stored).items()
         if not key.startswith(free)
     }
     if any(key.startswith("derived.") for key in changed):
@@ -81,7 +95,10 @@ def _check_same_experiment(experiment: Experiment, stored: dict, workdir: Path) 
 
 
 def _take_weights(experiment: Experiment, state: GanState) -> GanState:
-    """`state` with the parameters and norm statistics of the run `init_from`; best, else last."""
+    """`state` with the parameters and norm statistics of the run `init_from`; best, else last.
+
+    Of a run with other losses, which has no discriminator or needs none, the generator is taken.
+    """
     origin = Path(experiment.config["init_from"]).expanduser()
     directory = origin / "checkpoints"
     if not directory.is_dir():
@@ -90,21 +107,29 @@ def _take_weights(experiment: Experiment, state: GanState) -> GanState:
         step = theirs.best() if theirs.best() is not None else theirs.latest()
         if step is None:
             raise ConfigError(f"init_from {origin} has no checkpoint yet")
+        stored = theirs.config(step)
+        both = all("discriminator" in config for config in (experiment.config, stored))
+        names = ("generator", "discriminator") if both else ("generator",)
         changed = {
             key: values
-            for key, values in differing_keys(experiment.config, theirs.config(step)).items()
-            if key in SHAPING_KEYS
+            for key, values in _changes(experiment.config, stored).items()
+            if key in SHAPING_KEYS and not (key.startswith("discriminator.") and not both)
         }
         if changed:
             listed = "; ".join(f"{key} is {a!r}, there {b!r}" for key, (a, b) in changed.items())
             raise ConfigError(f"init_from {origin} has other networks: {listed}")
-        weights = theirs.restore(step, like=state)
-    print(f"starting from the weights of {origin}, step {step}")
+        weights = theirs.restore_weights(step, {name: getattr(state, name) for name in names})
+    kept = "" if both or experiment.discriminator is None else "; the discriminator starts afresh"
+    of = "" if both else "the generator of "
+    print(f"starting from the weights of {of}{origin}, step {step}{kept}")
+    taken = {name: getattr(state, name).replace(**x) for name, x in weights.items()}
+    return state.replace(**taken)
 
-    def with_weights(ours, other):
-        return ours.replace(params=other.params, batch_stats=other.batch_stats)
 
-    return state.replace(
-        generator=with_weights(state.generator, weights.generator),
-        discriminator=with_weights(state.discriminator, weights.discriminator),
-    )
+def _changes(ours: dict, stored: dict) -> dict[str, tuple]:
+    """`differing_keys`, where a config without a newer key has the value that it stands for."""
+    filled = {
+        key: tuple(NEW_KEYS.get(key, MISSING) if value == MISSING else value for value in values)
+        for key, values in differing_keys(ours, stored).items()
+    }
+    return {key: values for key, values in filled.items() if values[0] != values[1]}

@@ -25,9 +25,16 @@ LAYERS = {
         "metrics",
         "parallel",
         "huge_pages",
+        "color_coding",
     ],
     1: ["models", "data", "perceptual"],
-    2: ["training.state", "training.optimizers", "training.steps"],
+    2: [
+        "training.state",
+        "training.optimizers",
+        "training.updates",
+        "training.adversary",
+        "training.steps",
+    ],
     3: [
         "training.progress",
         "training.checkpoints",

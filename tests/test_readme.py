@@ -9,6 +9,7 @@ import pytest
 from conftest import ROOT, SMALL_RUN
 from PIL import Image
 from test_anime_sketch_pairs import write_download, zipped
+from test_configuration import load_config
 from test_tfds_preparation import PREPARE
 
 README = (ROOT / "README.md").read_text()
@@ -66,8 +67,16 @@ def run_as_shown(places, environment):
 
 
 def small(line):
-    """Overrides that make the experiment of a command small."""
+    """Overrides that make the experiment of a command small: those of keys that its config has."""
+    config = load_config(re.search(r"configs/(\w+)\.py", line)[1]).to_dict()
     settings = {key: value for key, value in SMALL_RUN.items() if "dropout" not in key}
+    settings = {
+        key: value
+        for key, value in settings.items()
+        if key.split(".")[1] in config.get(key.split(".")[0], {})
+    }
+    if "places365" in line:  # seven halvings
+        settings |= {"data.image_size": 128, "augment.load_size": 128}
     if "paper" in line or "reference" in line:
         settings = {key: value for key, value in settings.items() if "learning_rate" not in key}
     return [f"--config.{key}={value}" for key, value in settings.items()]

@@ -19,6 +19,8 @@ from jaxcolor.models import conv_lowering
 
 NORMS = ("batch", "instance", "none")
 STATISTICS = ("batch", "picture", "running")
+# A kernel's standard deviation is then 1 / sqrt(inputs of an output), as of variance scaling.
+FAN_IN = "fan_in"
 
 
 def leaky_relu(x: jax.Array, slope: float) -> jax.Array:
@@ -66,19 +68,45 @@ def normal_init(mean: float, stddev: float) -> Callable:
     return init
 
 
+def kernel_init(stddev: float | str, shape: tuple[int, ...]) -> Callable:
+    """Initialiser of a kernel [size, size, in, out]: N(0, stddev), or see FAN_IN."""
+    return normal_init(0.0, math.prod(shape[:3]) ** -0.5 if stddev == FAN_IN else stddev)
+
+
+def pad_to_same(x: jax.Array, size: int, stride: int) -> tuple[jax.Array, int]:
+    """`x` with some zeros around it, and the zeros still missing on every side.
+
+    Together they make the padding "SAME" of TensorFlow, ceil(side / stride) outputs a side, which
+    may have one more row of zeros after the last than before the first: 1 and 2 for a 4x4 kernel
+    of stride 1.
+
+    Args:
+      x: [batch, height, width, channels].
+      size: side of the kernel.
+      stride: step between windows.
+    """
+    missing = [max((-(-n // stride) - 1) * stride + size - n, 0) for n in x.shape[1:3]]
+    common = min(total // 2 for total in missing)
+    edges = [(total // 2 - common, total - total // 2 - common) for total in missing]
+    if any(map(any, edges)):
+        x = jnp.pad(x, ((0, 0), *edges, (0, 0)))
+    return x, common
+
+
 class Convolution(nn.Module):
     """A square convolution with N(0, 0.02) kernel, cross-correlating as Torch and Keras do.
 
     Maps [batch, height, width, in] to [batch, height', width', features]. The kernel is stored as
-    [size, size, in, features] in float32 and applied in `compute_dtype`.
+    [size, size, in, features] in float32 and applied in `compute_dtype`. `padding` is the zeros on
+    every side, or "same": see `pad_to_same`.
     """
 
     features: int
     stride: int
     size: int = 4
-    padding: int = 1
+    padding: int | str = 1
     use_bias: bool = False
-    kernel_stddev: float = 0.02
+    kernel_stddev: float | str = 0.02
     compute_dtype: str = "float32"
     lowering: str = "auto"
 
@@ -86,12 +114,15 @@ class Convolution(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """The convolved maps."""
         shape = (self.size, self.size, x.shape[-1], self.features)
-        kernel = self.param("kernel", normal_init(0.0, self.kernel_stddev), shape)
+        kernel = self.param("kernel", kernel_init(self.kernel_stddev, shape), shape)
+        padding = self.padding
+        if padding == "same":
+            x, padding = pad_to_same(x, self.size, self.stride)
         y = conv_lowering.convolve(
             x,
             kernel,
             stride=self.stride,
-            padding=self.padding,
+            padding=padding,
             compute_dtype=jnp.dtype(self.compute_dtype),
             lowering=self.lowering,
         )
@@ -108,7 +139,7 @@ class TransposedConvolution(nn.Module):
 
     features: int
     use_bias: bool = False
-    kernel_stddev: float = 0.02
+    kernel_stddev: float | str = 0.02
     compute_dtype: str = "float32"
     lowering: str = "auto"
 
@@ -116,7 +147,7 @@ class TransposedConvolution(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """The upsampled maps."""
         shape = (4, 4, x.shape[-1], self.features)
-        kernel = self.param("kernel", normal_init(0.0, self.kernel_stddev), shape)
+        kernel = self.param("kernel", kernel_init(self.kernel_stddev, shape), shape)
         y = conv_lowering.transposed_convolve(
             x, kernel, compute_dtype=jnp.dtype(self.compute_dtype), lowering=self.lowering
         )

@@ -21,6 +21,7 @@ from jaxcolor.training.progress import goodness
 from jaxcolor.training.state import GanState, NetworkState
 
 DEFAULT_BEST_BY = "l1"
+MISSING = "(not set)"
 
 
 class _EarliestBest(policies.BestN):
@@ -179,34 +180,29 @@ class Checkpoints:
             args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
             return self._manager.restore(step, args=args)["state"]
 
-    def restore_generator(self, step: int, like: GanState, sharding: jax.sharding.Sharding):
-        """A state of the step and the generator at `step`, without what only training needs.
+    def restore_weights(self, step: int, like: dict[str, NetworkState]) -> dict[str, dict]:
+        """{"generator": {"params", "batch_stats"}, ...} of `step`: the networks of `like` alone.
+
+        Whatever else is stored, optimizers and other networks, is not read and may have any shape.
 
         Args:
           step: which checkpoint.
-          like: a state's shapes and types.
-          sharding: where to put it.
+          like: networks with the shapes, types and shardings to restore, by name.
 
         Raises:
           WorkdirError: it cannot be read, or does not have those shapes.
         """
-        generator = {"params": like.generator.params, "batch_stats": like.generator.batch_stats}
-        # An empty dict would not be found in the stored tree.
-        generator = {name: tree for name, tree in generator.items() if jax.tree.leaves(tree)}
-        item = {"step": like.step, "generator": generator}
-        item = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), item
-        )
-        arguments = ocp.checkpoint_utils.construct_restore_args(item)
-        path = self.directory / str(step) / "state"
-        with self._clear_errors("read", step), ocp.PyTreeCheckpointer() as reader:
-            found = reader.restore(
-                path, args=ocp.args.PyTreeRestore(item, arguments, partial_restore=True)
-            )
-            _check_shapes(found, item)
-        parts = {"params": {}, "batch_stats": {}} | found["generator"]
-        generator = NetworkState(**parts, opt_state=())
-        return GanState(found["step"], generator, NetworkState({}, {}, {}))
+        wanted = {
+            name: {"params": network.params, "batch_stats": network.batch_stats}
+            for name, network in like.items()
+        }
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, wanted)
+        restored = ocp.checkpoint_utils.construct_restore_args(abstract)
+        with self._clear_errors("read", step):
+            args = ocp.args.PyTreeRestore(abstract, restored, partial_restore=True)
+            found = self._manager.restore(step, args=ocp.args.Composite(state=args))["state"]
+            _check_shapes(found, abstract)  # Orbax would cut or pad
+        return found
 
     def wait(self) -> None:
         """Returns when everything is on disk; raises WorkdirError if it could not be written."""
@@ -258,11 +254,10 @@ def _check_shapes(found: Any, expected: Any) -> None:
 def differing_keys(ours: dict[str, Any], stored: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """{"section.key": (our value, stored value)} of every leaf in which two configs differ."""
     ours, stored = _flatten(ours), _flatten(stored)
-    missing = "(not set)"
     return {
-        key: (ours.get(key, missing), stored.get(key, missing))
+        key: (ours.get(key, MISSING), stored.get(key, MISSING))
         for key in sorted(ours.keys() | stored.keys())
-        if ours.get(key, missing) != stored.get(key, missing)
+        if ours.get(key, MISSING) != stored.get(key, MISSING)
     }
 
 

@@ -308,10 +308,11 @@ class _Run:
         good = self.parts.checkpoints.latest()
         where = f"the last good checkpoint is step {good}" if good is not None else "none was saved"
         names = ", ".join(f"{name} = {value}" for name, value in sorted(bad.items()))
+        sections = ("generator_optimizer", "discriminator_optimizer")
+        rates = " and ".join(f"{x}.learning_rate" for x in sections if x in self.parts.config)
         raise TrainingError(
             f"step {step}: {names}; {where} in {self.parts.checkpoints.directory}. Start over in a "
-            "new --workdir with a lower generator_optimizer.learning_rate and "
-            "discriminator_optimizer.learning_rate"
+            f"new --workdir with a lower {rates}"
         )
 
     def _report(self, last: int, epoch: int, bar: tqdm) -> None:
@@ -326,11 +327,7 @@ class _Run:
         self.log.metrics(last, epoch, "train", means)
         if bar.disable:
             return
-        losses = (
-            f"G l1 {means['generator/l1']:.3f} adversarial {means['generator/adversarial']:.3f}, "
-            f"D {means['discriminator/loss']:.3f}"
-        )
-        bar.set_postfix_str(f"{losses}, all epochs {self._time_left(bar)} left")
+        bar.set_postfix_str(f"{_losses_in_words(means)}, all epochs {self._time_left(bar)} left")
 
     def _time_left(self, bar: tqdm) -> str:
         """Training time of the steps to come, at the rate of this epoch."""
@@ -388,11 +385,21 @@ def _epoch_line(
         f"step {median:.1f} ms ({first:.1f}..{third:.1f}), "
         f"{timing.images_per_second:.2f} images/s, waiting for data "
         f"{timing.data_wait_share:.1%}{compiled}, validation {timing.validation_seconds:.1f} s, "
-        f"checkpoint {timing.checkpoint_seconds:.1f} s | G l1 {metrics['generator/l1']:.3f} "
-        f"adversarial {metrics['generator/adversarial']:.3f}, D {metrics['discriminator/loss']:.3f}"
-        f" | validation L1 {scores['l1']:.4f}, PSNR {scores['psnr']:.2f} dB"
+        f"checkpoint {timing.checkpoint_seconds:.1f} s | {_losses_in_words(metrics)} "
+        f"| validation L1 {scores['l1']:.4f}, PSNR {scores['psnr']:.2f} dB"
         f"{decides}{replaced}"
     )
+
+
+def _losses_in_words(metrics: dict[str, float]) -> str:
+    """The losses that there are: "G l1 0.123 adversarial 0.700, D 1.386"."""
+    parts = [
+        f"{name} {metrics[f'generator/{name}']:.3f}"
+        for name in ("l1", "l2", "adversarial")
+        if f"generator/{name}" in metrics
+    ]
+    judged = "discriminator/loss" in metrics
+    return f"G {' '.join(parts)}" + judged * f", D {metrics.get('discriminator/loss', 0):.3f}"
 
 
 @contextlib.contextmanager

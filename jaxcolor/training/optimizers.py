@@ -9,11 +9,17 @@ from jax import lax
 
 from jaxcolor.errors import ConfigError
 
-SCHEDULES = ("constant", "constant_then_linear")
+SCHEDULES = ("constant", "constant_then_linear", "exponential")
 
 
 def learning_rate_schedule(
-    learning_rate: float, *, schedule: str, total_steps: int, decay_fraction: float
+    learning_rate: float,
+    *,
+    schedule: str,
+    total_steps: int,
+    decay_fraction: float,
+    decay_steps: int = 10_000,
+    floor: float = 1e-6,
 ) -> Callable[[jax.Array], jax.Array]:
     """The learning rate as a function of the number of steps done.
 
@@ -21,11 +27,16 @@ def learning_rate_schedule(
     the steps. It reaches zero just after the last step, not during the last epoch, whose work
     would be lost (as happens in some versions of the PyTorch reference).
 
+    "exponential" is learning_rate * 0.1 ** (step / decay_steps), but at least `floor`: what Nazeri,
+    Ng and Ebrahimi (2018) train with.
+
     Args:
-      learning_rate: the constant rate.
-      schedule: "constant" or "constant_then_linear".
+      learning_rate: the rate at first.
+      schedule: one of SCHEDULES.
       total_steps: steps of the whole training.
       decay_fraction: share of them in which the rate falls, in (0, 1].
+      decay_steps: steps in which an exponential rate falls to a tenth.
+      floor: the least that it falls to.
 
     Raises:
       ConfigError: a name or number out of range.
@@ -36,8 +47,15 @@ def learning_rate_schedule(
         raise ConfigError(f"optimizer learning_rate {learning_rate} must not be negative")
     if not 0 < decay_fraction <= 1:
         raise ConfigError(f"optimizer decay_fraction {decay_fraction} must be in (0, 1]")
+    if decay_steps < 1 or floor < 0:
+        raise ConfigError(
+            f"optimizer decay_steps {decay_steps} must be at least 1, and floor {floor} not "
+            "negative"
+        )
     if schedule == "constant":
         return lambda step: jnp.full((), learning_rate, jnp.float32)
+    if schedule == "exponential":
+        return lambda step: jnp.maximum(learning_rate * 0.1 ** (step / decay_steps), floor)
     falling = decay_fraction * total_steps
     return lambda step: learning_rate * jnp.clip((total_steps - step) / falling, 0.0, 1.0)
 
@@ -49,10 +67,26 @@ def adam(
     epsilon: float = 1e-8,
     schedule: str = "constant",
     decay_fraction: float = 0.5,
+    decay_steps: int = 10_000,
+    floor: float = 1e-6,
     *,
     total_steps: int,
+    updates_per_step: int = 1,
 ) -> tuple[optax.GradientTransformation, Callable[[jax.Array], jax.Array]]:
     """Adam (Kingma and Ba 2015) and its learning rate by step; pix2pix's numbers by default.
+
+    Args:
+      learning_rate: see `learning_rate_schedule`, like the schedule and its numbers.
+      b1: weight of the old first moment.
+      b2: weight of the old second moment.
+      epsilon: added to the root of the second moment.
+      schedule: see `learning_rate_schedule`.
+      decay_fraction: see there.
+      decay_steps: see there.
+      floor: see there.
+      total_steps: see there.
+      updates_per_step: how often Adam is called in a training step: the rate is a function of the
+        steps, not of the updates.
 
     Raises:
       ConfigError: a name or number out of range.
@@ -62,10 +96,18 @@ def adam(
             f"optimizer needs b1, b2 in [0, 1) and epsilon > 0: {b1}, {b2}, {epsilon}"
         )
     rate = learning_rate_schedule(
-        learning_rate, schedule=schedule, total_steps=total_steps, decay_fraction=decay_fraction
+        learning_rate,
+        schedule=schedule,
+        total_steps=total_steps,
+        decay_fraction=decay_fraction,
+        decay_steps=decay_steps,
+        floor=floor,
     )
     scale = _scale_by_adam(b1=b1, b2=b2, epsilon=epsilon)
-    return optax.chain(scale, optax.scale_by_learning_rate(rate)), rate
+    if updates_per_step == 1:
+        return optax.chain(scale, optax.scale_by_learning_rate(rate)), rate
+    by_update = optax.scale_by_learning_rate(lambda update: rate(update // updates_per_step))
+    return optax.chain(scale, by_update), rate
 
 
 def _scale_by_adam(*, b1: float, b2: float, epsilon: float) -> optax.GradientTransformation:

@@ -21,7 +21,10 @@ class NetworkState:
 
 @struct.dataclass
 class GanState:
-    """All that a training run is, besides its config: resuming from it repeats the run."""
+    """All that a training run is, besides its config: resuming from it repeats the run.
+
+    Without a discriminator its state is `NetworkState({}, {}, {})`.
+    """
 
     step: jax.Array
     generator: NetworkState
@@ -40,17 +43,20 @@ class Network(NamedTuple):
 
 
 class Networks(NamedTuple):
-    """Generator, condition -> picture, and discriminator, (condition, picture) -> logits."""
+    """Generator, condition -> picture, and discriminator, (condition, picture) -> logits, or None.
+
+    Their pictures are coded: see `color_coding`.
+    """
 
     generator: Network
-    discriminator: Network
+    discriminator: Network | None
 
 
 class Optimizers(NamedTuple):
-    """One optimizer a network."""
+    """One optimizer a network; None for a discriminator that is not there."""
 
     generator: optax.GradientTransformation
-    discriminator: optax.GradientTransformation
+    discriminator: optax.GradientTransformation | None
 
 
 def from_linen(module: nn.Module) -> Network:
@@ -83,16 +89,19 @@ def create_state(
       networks: generator and discriminator.
       optimizers: one for each.
       condition_shape: [batch, height, width, channels] of what the generator is given.
-      target_shape: [batch, height, width, channels] of a colour picture.
+      target_shape: [batch, height, width, channels] of a coded colour picture.
     """
     generator_key, discriminator_key = jax.random.split(key)
     condition, target = jnp.zeros(condition_shape), jnp.zeros(target_shape)
     generator = networks.generator.init(generator_key, condition)
-    discriminator = networks.discriminator.init(discriminator_key, condition, target)
+    judging = NetworkState({}, {}, {})
+    if networks.discriminator is not None:
+        discriminator = networks.discriminator.init(discriminator_key, condition, target)
+        judging = NetworkState(*discriminator, optimizers.discriminator.init(discriminator[0]))
     return GanState(
         step=jnp.zeros((), jnp.int32),
         generator=NetworkState(*generator, optimizers.generator.init(generator[0])),
-        discriminator=NetworkState(*discriminator, optimizers.discriminator.init(discriminator[0])),
+        discriminator=judging,
     )
 
 

@@ -5,32 +5,61 @@ metrics are averaged, so that the result is that of the whole batch; None means 
 Pictures come as uint8, or as floats in [-1, 1], [batch, height, width, channels].
 """
 
+import functools
+import operator
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import lax
 
 from jaxcolor import colorspace
 from jaxcolor import losses as loss_functions
 from jaxcolor import metrics as picture_metrics
+from jaxcolor.color_coding import (
+    CODINGS,
+    ColorCoding,
+    lightness_of_condition,
+    lightness_of_picture,
+)
+from jaxcolor.errors import ConfigError
+from jaxcolor.training import adversary
 from jaxcolor.training.state import GanState, Networks, NetworkState, Optimizers
+from jaxcolor.training.updates import apply_gradients, average, norm
 
 UPDATES = ("simultaneous", "sequential")
 INFERENCE_STATISTICS = ("picture", "running")
+# Folded into a picture's key for further updates; the generator folds in the numbers of its levels.
+_AGAIN = 1 << 16
 
 
 class LossWeights(NamedTuple):
-    """generator: adversarial * cross-entropy + l1 * L1; discriminator: weight * (real + fake).
+    """generator: adversarial * cross-entropy + l1 * L1 + l2 * L2; discriminator: see below.
 
-    The paper sums real and fake (discriminator 1.0); the PyTorch reference halves (0.5).
+    Attributes:
+      adversarial: of the generator's cross-entropy; 0 trains it without any discriminator.
+      l1: of the mean absolute difference from the target, as the networks see it.
+      l2: of the mean squared difference.
+      discriminator: of real + fake. The paper sums them (1.0); the PyTorch reference halves (0.5).
+      real_label: what the discriminator is to call true pictures; 0.9 for label smoothing.
     """
 
     adversarial: float = 1.0
     l1: float = 100.0
+    l2: float = 0.0
     discriminator: float = 1.0
+    real_label: float = 1.0
+
+    def check(self) -> None:
+        """Raises ConfigError if nothing could be learnt from these weights."""
+        for name, weight in self._asdict().items():
+            if weight < 0:
+                raise ConfigError(f"losses.{name} {weight} must not be negative")
+        if not (self.adversarial or self.l1 or self.l2):
+            raise ConfigError("losses.adversarial, l1 and l2 are all 0: nothing would be learnt")
+        if not 0 < self.real_label <= 1:
+            raise ConfigError(f"losses.real_label {self.real_label} must be above 0 and up to 1")
 
 
 def train_step(
@@ -44,12 +73,15 @@ def train_step(
     update: str,
     axis_name: str | None,
     learning_rates: Callable[[jax.Array], dict[str, jax.Array]] = lambda step: {},
+    coding: ColorCoding = CODINGS["rgb"],
+    generator_updates: int = 1,
 ) -> tuple[GanState, dict[str, jax.Array]]:
     """The state after one update of both networks, and the metrics of the state before it.
 
     One generator forward. "simultaneous" (the paper's) takes both gradients at the same parameters
     and shares one discriminator forward on the fake; "sequential" (the reference's) updates the
-    discriminator first and judges the same fake again with the updated one.
+    discriminator first and judges the same fake again with the updated one. Without adversarial
+    loss there is no discriminator, and its half is left out.
 
     Args:
       state: parameters, statistics, optimizer states and step.
@@ -61,34 +93,86 @@ def train_step(
       update: "simultaneous" or "sequential".
       axis_name: device axis, or None.
       learning_rates: what to report as learning rates at a step.
+      coding: of the pictures that the networks see, and the losses compare.
+      generator_updates: of the generator on this batch, after the one of the discriminator. Each
+        after the first has its own forward, with dropout of its own, and the metrics are those of
+        the first. More than one needs "sequential".
     """
     condition = colorspace.to_signed(batch["condition"])
-    target = colorspace.to_signed(batch["target"])
+    target = coding.encode(colorspace.to_signed(batch["target"]))
     keys = picture_keys(rng, state.step, len(condition), axis_name)
+    generate = functools.partial(_generate, networks.generator.apply, condition, axis_name)
+    finish = functools.partial(
+        _update_generator, target=target, losses=losses, optimizer=optimizers.generator
+    )
+
+    forward = generate(state.generator, keys)
+    discriminator, cotangent, metrics = state.discriminator, None, {}
+    if losses.adversarial:
+        judge = adversary.Judge(networks.discriminator.apply, condition, axis_name)
+        halves = {
+            "simultaneous": adversary.update_simultaneously,
+            "sequential": adversary.update_sequentially,
+        }
+        discriminator, cotangent, metrics = halves[update](
+            judge, state.discriminator, target, forward[0], optimizers.discriminator, losses
+        )
+    generator, metrics = finish(state.generator, forward, cotangent, metrics, axis_name=axis_name)
+    for repetition in range(1, generator_updates):
+        again = jax.vmap(functools.partial(jax.random.fold_in, data=_AGAIN + repetition))(keys)
+        forward = generate(generator, again)
+        cotangent, adversarial = adversary.judge_fake(judge, discriminator, forward[0])
+        unused = {"generator/adversarial": adversarial}
+        generator, _ = finish(generator, forward, cotangent, unused, axis_name=axis_name)
+    metrics = average(metrics, axis_name) | learning_rates(state.step)
+    return GanState(state.step + 1, generator, discriminator), metrics
+
+
+def _generate(apply, condition, axis_name, state: NetworkState, keys):
+    """The fake, its pullback to the parameters, and the new running statistics."""
 
     @jax.named_scope("generator")
     def generate(params):
         options = {"axis_name": axis_name, "dropout_keys": keys}
-        return networks.generator.apply(params, state.generator.batch_stats, condition, **options)
+        return apply(params, state.batch_stats, condition, **options)
 
-    fake, generator_vjp, generator_stats = jax.vjp(generate, state.generator.params, has_aux=True)
-    judge = _Judge(networks.discriminator.apply, condition, axis_name)
-    halves = _simultaneous if update == "simultaneous" else _sequential
-    discriminator, fake_cotangent, metrics = halves(
-        judge, state.discriminator, target, fake, optimizers.discriminator, losses
-    )
-    l1_value, l1_cotangent = jax.value_and_grad(loss_functions.l1)(fake, target)
-    cotangent = losses.adversarial * fake_cotangent + losses.l1 * l1_cotangent
-    gradients = _average(generator_vjp(cotangent)[0], axis_name)
-    generator = _apply_gradients(state.generator, gradients, generator_stats, optimizers.generator)
+    return jax.vjp(generate, state.params, has_aux=True)
+
+
+def _update_generator(
+    state: NetworkState, forward, cotangent, metrics, *, target, losses, optimizer, axis_name
+):
+    """The updated generator, and `metrics` with its own.
+
+    Args:
+      state: of the generator.
+      forward: what `_generate` gave.
+      cotangent: of the adversarial loss; None without.
+      metrics: with "generator/adversarial", if there is one.
+      target: what the fake should be.
+      losses: weights.
+      optimizer: of the generator.
+      axis_name: device axis, or None.
+    """
+    fake, pullback, batch_stats = forward
+    terms = [] if cotangent is None else [(losses.adversarial, "adversarial", cotangent)]
+    for name in ("l1", "l2"):
+        weight, function = getattr(losses, name), getattr(loss_functions, name)
+        if weight:
+            metrics[f"generator/{name}"], gradient = jax.value_and_grad(function)(fake, target)
+            terms.append((weight, name, gradient))
+        elif name == "l1":  # reported in any case, so that runs compare
+            metrics["generator/l1"] = function(fake, target)
+    gradients = average(pullback(_sum(weight * x for weight, _, x in terms))[0], axis_name)
     metrics |= {
-        "generator/l1": l1_value,
-        "generator/loss": losses.adversarial * metrics["generator/adversarial"]
-        + losses.l1 * l1_value,
-        "generator/gradient_norm": _norm(gradients),
+        "generator/loss": _sum(weight * metrics[f"generator/{name}"] for weight, name, _ in terms),
+        "generator/gradient_norm": norm(gradients),
     }
-    metrics = _average(metrics, axis_name) | learning_rates(state.step)
-    return GanState(state.step + 1, generator, discriminator), metrics
+    return apply_gradients(state, gradients, batch_stats, optimizer), metrics
+
+
+def _sum(terms):
+    return functools.reduce(operator.add, terms)
 
 
 def picture_keys(
@@ -109,108 +193,6 @@ def picture_keys(
     return jax.vmap(lambda place: jax.random.fold_in(key, place))(places)
 
 
-class _Judge(NamedTuple):
-    """The discriminator, given the condition and how it is called."""
-
-    apply: Callable
-    condition: jax.Array
-    axis_name: str | None
-
-    @jax.named_scope("discriminator")
-    def __call__(self, params, batch_stats, picture):
-        """Logits and new running statistics. Real and fake are judged apart: together they would
-        share batch statistics.
-        """
-        return self.apply(params, batch_stats, self.condition, picture, axis_name=self.axis_name)
-
-
-def _loss_and_cotangent(logits: jax.Array, *, real: bool) -> tuple[jax.Array, jax.Array]:
-    return jax.value_and_grad(loss_functions.sigmoid_cross_entropy)(logits, real=real)
-
-
-def _judge_real(judge, state: NetworkState, target, weight: float):
-    """Parameter gradients, statistics and metrics of the discriminator on the true pictures."""
-    logits, pullback, stats = jax.vjp(
-        lambda params: judge(params, state.batch_stats, target), state.params, has_aux=True
-    )
-    loss, cotangent = _loss_and_cotangent(logits, real=True)
-    metrics = {
-        "discriminator/real": loss,
-        "discriminator/accuracy_real": jnp.mean(logits > 0),
-    }
-    return pullback(weight * cotangent)[0], stats, metrics
-
-
-def _finish_discriminator(judge, state, real, fake, optimizer, weight, metrics):
-    """The updated discriminator and all its metrics, from both halves of its gradient."""
-    (real_gradients, _, real_metrics), (fake_gradients, fake_logits, fake_loss, stats) = real, fake
-    gradients = _average(jax.tree.map(jnp.add, real_gradients, fake_gradients), judge.axis_name)
-    metrics |= real_metrics | {
-        "discriminator/fake": fake_loss,
-        "discriminator/loss": weight * (real_metrics["discriminator/real"] + fake_loss),
-        "discriminator/accuracy_fake": jnp.mean(fake_logits <= 0),
-        "discriminator/gradient_norm": _norm(gradients),
-    }
-    return _apply_gradients(state, gradients, stats, optimizer), metrics
-
-
-def _simultaneous(judge, state: NetworkState, target, fake, optimizer, losses):
-    """Updated discriminator, cotangent of the fake, metrics; one forward on the fake."""
-    weight = losses.discriminator
-    real = _judge_real(judge, state, target, weight)
-    logits, pullback, stats = jax.vjp(
-        lambda params, picture: judge(params, real[1], picture), state.params, fake, has_aux=True
-    )
-    fake_loss, as_fake = _loss_and_cotangent(logits, real=False)
-    adversarial, as_real = _loss_and_cotangent(logits, real=True)
-    fake_half = (pullback(weight * as_fake)[0], logits, fake_loss, stats)
-    metrics = {"generator/adversarial": adversarial}
-    state, metrics = _finish_discriminator(
-        judge, state, real, fake_half, optimizer, weight, metrics
-    )
-    return state, pullback(as_real)[1], metrics
-
-
-def _sequential(judge, state: NetworkState, target, fake, optimizer, losses):
-    """The same with the fake judged again, for the generator, by the updated discriminator."""
-    weight = losses.discriminator
-    real = _judge_real(judge, state, target, weight)
-    logits, pullback, stats = jax.vjp(
-        lambda params: judge(params, real[1], fake), state.params, has_aux=True
-    )
-    fake_loss, as_fake = _loss_and_cotangent(logits, real=False)
-    fake_half = (pullback(weight * as_fake)[0], logits, fake_loss, stats)
-    state, metrics = _finish_discriminator(judge, state, real, fake_half, optimizer, weight, {})
-    logits, pullback, _ = jax.vjp(
-        lambda picture: judge(state.params, state.batch_stats, picture), fake, has_aux=True
-    )
-    adversarial, as_real = _loss_and_cotangent(logits, real=True)
-    return state, pullback(as_real)[0], metrics | {"generator/adversarial": adversarial}
-
-
-@jax.named_scope("optimizer")
-def _apply_gradients(state: NetworkState, gradients: Any, batch_stats: Any, optimizer):
-    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-    return NetworkState(optax.apply_updates(state.params, updates), batch_stats, opt_state)
-
-
-def _norm(tree: Any) -> jax.Array:
-    """The Euclidean norm of all numbers in `tree`.
-
-    Behind a barrier, or XLA:CPU stores the squares of all gradients to share them with Adam.
-    """
-    leaves = lax.optimization_barrier(jax.tree.leaves(tree))
-    return jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in leaves))
-
-
-@jax.named_scope("average")
-def _average(tree: Any, axis_name: str | None) -> Any:
-    """The mean over the devices; XLA copies all of `tree` to average it over only one."""
-    if axis_name is None or lax.axis_size(axis_name) == 1:
-        return tree
-    return lax.pmean(tree, axis_name)
-
-
 def predict(
     state: GanState,
     condition: jax.Array,
@@ -221,8 +203,10 @@ def predict(
     dropout: bool,
     axis_name: str | None,
     places: jax.Array | None = None,
+    coding: ColorCoding = CODINGS["rgb"],
+    lightness: jax.Array | None = None,
 ) -> jax.Array:
-    """Predicted pictures [batch, height, width, channels] in [-1, 1].
+    """Predicted pictures, RGB [batch, height, width, 3] in [-1, 1].
 
     Args:
       state: its generator is used.
@@ -234,17 +218,22 @@ def predict(
       dropout: draw dropout masks, as pix2pix does when it makes its published pictures.
       axis_name: device axis, or None.
       places: [batch] numbers of the pictures, see `picture_keys`.
+      coding: of what the generator gives.
+      lightness: L* in 0..100, [batch, height, width, 1], of the picture that the condition was made
+        from, for a coding that keeps it; by default that of the condition, in 256 steps.
     """
     condition = colorspace.to_signed(condition)
     keys = picture_keys(rng, state.step, len(condition), axis_name, places) if dropout else None
-    picture, _ = networks.generator.apply(
+    coded, _ = networks.generator.apply(
         state.generator.params,
         state.generator.batch_stats,
         condition,
         statistics=statistics,
         dropout_keys=keys,
     )
-    return picture
+    if coding.keeps_lightness and lightness is None:
+        lightness = lightness_of_condition(condition)
+    return coding.decode(coded, lightness)
 
 
 def is_finite(state: GanState) -> jax.Array:
@@ -263,6 +252,7 @@ def evaluation_step(
     dropout: bool,
     axis_name: str | None,
     metrics: tuple[str, ...] = ("l1", "psnr"),
+    coding: ColorCoding = CODINGS["rgb"],
 ) -> dict[str, jax.Array]:
     """Sums over the batch's real pictures of the quantities of `metrics`, and their "count".
 
@@ -276,11 +266,13 @@ def evaluation_step(
       dropout: see `predict`.
       axis_name: device axis, or None.
       metrics: keys of `metrics.METRICS`.
+      coding: see `predict`; the lightness that it keeps is that of the target, unrounded.
     """
-    options = {"networks": networks, "statistics": statistics, "dropout": dropout}
-    options |= {"places": batch.get("index"), "axis_name": axis_name}
-    prediction = predict(state, batch["condition"], rng, **options)
     target, mask = colorspace.to_signed(batch["target"]), batch["mask"]
+    lightness = lightness_of_picture(target) if coding.keeps_lightness else None
+    options = {"networks": networks, "statistics": statistics, "dropout": dropout}
+    options |= {"coding": coding, "lightness": lightness, "axis_name": axis_name}
+    prediction = predict(state, batch["condition"], rng, places=batch.get("index"), **options)
     by_picture = picture_metrics.measure(prediction, target, metrics)
     by_picture |= {"count": jnp.ones_like(mask)}
     # where, not a product: padding may score an infinite PSNR, and 0 * inf is NaN.
