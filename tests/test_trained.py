@@ -104,11 +104,23 @@ def test_what_cannot_be_loaded_is_named(workdir, tmp_path):
             load_trained(workdir, which)
 
 
-def test_a_damaged_checkpoint_is_one_line_that_names_it(workdir, environment, tmp_path):
+def halve_arrays(checkpoint):
+    for path in (checkpoint / "state" / "d").iterdir():
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def widen_config(checkpoint):
+    path = checkpoint / "config" / "metadata"
+    values = json.loads(path.read_text())
+    values["generator"]["base_width"] = 6
+    path.write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize("damage", [halve_arrays, widen_config])
+def test_a_damaged_checkpoint_is_one_line_that_names_it(workdir, environment, tmp_path, damage):
     """As a user sees it: Orbax's threads go on complaining, which the command keeps quiet."""
     shutil.copytree(workdir, tmp_path / "a")
-    for path in (tmp_path / "a" / "checkpoints" / "6" / "state" / "d").iterdir():
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    damage(tmp_path / "a" / "checkpoints" / "6")
     command = [sys.executable, "-m", "jaxcolor", "evaluate", str(tmp_path / "a")]
     environment = environment | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
@@ -123,7 +135,6 @@ def test_a_foreign_checkpoint_is_named(workdir, tmp_path):
     config = tmp_path / "b" / "checkpoints" / "6" / "config" / "metadata"
     values = json.loads(config.read_text())
     for change, kind, message in (
-        ({"generator": values["generator"] | {"base_width": 6}}, WorkdirError, "not be read"),
         ({"generator": [4]}, WorkdirError, "checkpoint 6 of .* is damaged"),
         ({"colours": {}}, ConfigError, "checkpoint 6 of .*colours is unknown"),
         ({"derived": {}}, ConfigError, "does not say what was derived"),
