@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from small_workdir import make_workdir
 
-from jaxcolor import evaluate_command, evaluation_data, perceptual_measurement
+from jaxcolor import colorspace, evaluate_command, evaluation_data, perceptual_measurement
 from jaxcolor.__main__ import main
 from jaxcolor.evaluation_results import Evaluation
 from jaxcolor.perceptual import distances
@@ -295,3 +295,22 @@ def test_help_tells_of_every_argument(capsys):
     text = capsys.readouterr().out
     for name in ("--checkpoint", "--split", "--weights", "--predictions", "WORKDIR", "lpips_alex"):
         assert name in text
+
+
+def test_the_lightness_of_a_picture_is_kept_unrounded(pictures, tmp_path):
+    """As validation has it; and a network trained without a discriminator is loaded."""
+    options = {"data__condition": "lab_l", "train__color_space": "ab"}
+    options |= {"generator__output_channels": 2, "losses__adversarial": 0.0}
+    make_workdir(tmp_path, pictures, **options)
+    found = evaluate(tmp_path, "--metrics=l1,chroma_ratio")
+    trained = load_trained(tmp_path)
+    (batch,) = evaluation_data.open_pictures(trained.experiment, None, {}, print).batches(5)
+    target = batch["target"] / np.float32(127.5) - 1
+    lightness = colorspace.rgb_to_lab(target)[..., :1]
+    kept, rounded = (
+        np.asarray(trained.predict(batch["condition"], **options))
+        for options in ({"lightness": lightness}, {})
+    )
+    np.testing.assert_allclose(found.rows["l1"], np.abs(kept - target).mean((1, 2, 3)), rtol=1e-4)
+    assert np.abs(kept - rounded).max() > 1e-4
+    assert found.summary["model"]["color_space"] == "ab"
