@@ -29,6 +29,7 @@ from jaxcolor.evaluation_results import (
     combine,
 )
 from jaxcolor.evaluation_sheets import write_pictures
+from jaxcolor.evaluation_table import table
 from jaxcolor.metrics import METRICS
 from jaxcolor.perceptual_measurement import DISTANCES, Perceptual
 from jaxcolor.picture_measurement import Measurements, measure_pictures
@@ -230,12 +231,11 @@ def _predictor(network: Trained | None, found: Pictures | Predictions, seed: int
         return lambda batch: colorspace.to_signed(jax.numpy.asarray(batch["prediction"]))
 
     def predict(batch):
-        lightness = None
-        if network.keeps_lightness:  # the truth's own, as in validation
+        options = {}
+        if network.keeps_lightness:  # as validation has it: unrounded, of the picture itself
             target = colorspace.to_signed(jax.numpy.asarray(batch["target"]))
-            lightness = lightness_of_picture(target)
-        options = {"seed": seed, "lightness": lightness}
-        return network.predict(batch["condition"], batch["index"], **options)
+            options["lightness"] = lightness_of_picture(target)
+        return network.predict(batch["condition"], batch["index"], seed=seed, **options)
 
     return predict
 
@@ -296,6 +296,7 @@ def _context(
             "image_size": network.image_size,
             "parameters": network.parameters,
             "losses": network.config["losses"],
+            "color_space": network.experiment.settings.train.color_space,
         },
         "data": {
             "path": data.path,
@@ -316,53 +317,3 @@ def _environment() -> dict[str, str]:
         "device": jax.devices()[0].device_kind,
         "python": platform.python_version(),
     }
-
-
-def table(summary: dict[str, Any]) -> str:
-    """The numbers of a summary in aligned columns, and below them what they are of."""
-    head = ("metric", "value", "95 % interval", "unit", "better")
-    rows = [head]
-    for name, entry in summary["metrics"].items():
-        ends = entry["interval"]
-        interval = "" if ends is None else f"{ends[0]:.4f} .. {ends[1]:.4f}"
-        cells = (f"{entry['value']:.4f}", interval, entry["unit"], entry["better"])
-        rows.append((name, *cells))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if place in (1, 2) else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    return "\n".join([*lines, "", *_protocol_lines(summary), *_missing_lines(summary)])
-
-
-def _protocol_lines(summary):
-    protocol, data, checkpoint = summary["protocol"], summary["data"], summary["checkpoint"]
-    of = summary["workdir"] or ""
-    if checkpoint:
-        of += f", {checkpoint['which']} checkpoint: step {checkpoint['step']}, "
-        of += f"epoch {checkpoint['epoch']}"
-    if summary["predictions"]:
-        of = summary["predictions"]
-    where = data["path"] or "the demo set"
-    lines = [
-        f"of: {printable(of)}",
-        f"pictures: n = {data['count']}, {data['split'] or 'all'} of {printable(where)}; "
-        f"size {protocol['image_size']}, fit {protocol['fit']}, resize {protocol['resize']}",
-    ]
-    if checkpoint:
-        dropout = f"on, seed {protocol['seed']}" if protocol["dropout"] else "off"
-        statistics = {"picture": "each picture's own", "running": "running"}
-        lines.append(
-            f"inference: statistics of batch norm {statistics[protocol['statistics']]}, "
-            f"dropout {dropout}"
-        )
-    lines.append(f"predictions: {protocol['predictions']}; intervals: over pictures")
-    lines += [f"  {name}: {entry['protocol']}" for name, entry in summary["metrics"].items()]
-    return lines
-
-
-def _missing_lines(summary):
-    return [f"not measured: {name}: {printable(why)}" for name, why in summary["missing"].items()]

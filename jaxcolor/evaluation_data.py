@@ -249,7 +249,7 @@ def match_predictions(
         pictures=found._replace(source=truths),
         source=PictureSource(paths, truths.names, background=found.settings.background),
         transform=_FitTo(pair.shape, found.settings.resize),
-        without=len(wanted) - len(chosen),
+        without=sum(name.endswith(target_suffix) for name in names) - len(chosen),
         resized=resized,
     )
 

@@ -16,7 +16,7 @@ from jaxcolor.color_coding import CODINGS
 from jaxcolor.errors import ConfigError, WorkdirError
 from jaxcolor.experiment import Experiment
 from jaxcolor.training.checkpoints import Checkpoints
-from jaxcolor.training.state import GanState, parameter_count
+from jaxcolor.training.state import GanState, NetworkState, parameter_count
 
 WHICH = ("best", "latest")
 
@@ -64,6 +64,11 @@ class Trained(NamedTuple):
         return self.experiment.condition_channels
 
     @property
+    def keeps_lightness(self) -> bool:
+        """Whether it adds colour to the lightness of a picture, which stays exactly as it is."""
+        return CODINGS[self.experiment.settings.train.color_space].keeps_lightness
+
+    @property
     def step(self) -> int:
         """Training steps behind it."""
         return int(jax.device_get(self.state.step))
@@ -88,11 +93,6 @@ class Trained(NamedTuple):
         values = self.config | {"evaluation": self.config.get("evaluation", {}) | chosen}
         return self._replace(experiment=experiment.rebuild(values))
 
-    @property
-    def keeps_lightness(self) -> bool:
-        """Whether its pictures have the lightness of the condition, see `color_coding`."""
-        return CODINGS[self.experiment.settings.train.color_space].keeps_lightness
-
     def predict(
         self,
         condition: np.ndarray | jax.Array,
@@ -109,8 +109,7 @@ class Trained(NamedTuple):
           condition: uint8, or float in [-1, 1], [batch, height, width, channels].
           places: [batch] whole numbers, of which dropout draws its masks; 0, 1, ... by default.
           seed: of the dropout masks, where the inference mode has them.
-          lightness: L* in 0..100, [batch, height, width, 1], for a network that keeps it; by
-            default that of the condition, which uint8 rounds.
+          lightness: see `steps.predict`; only where the network `keeps_lightness`.
 
         Raises:
           ConfigError: the condition is not of the network's shape.
@@ -123,7 +122,7 @@ class Trained(NamedTuple):
             )
         places = jnp.arange(len(condition)) if places is None else jnp.asarray(places)
         function = _jitted(self.experiment.functions.predict)
-        options = {"places": places, "lightness": lightness}
+        options = {"places": places} | ({} if lightness is None else {"lightness": lightness})
         return function(self.state, condition, jax.random.key(seed), **options)
 
 
@@ -165,9 +164,17 @@ def load_trained(workdir: str | Path, checkpoint: str = "best") -> Trained:
             ) from error
         create = built.functions.create_state
         like = jax.eval_shape(create, jax.eval_shape(jax.random.key, 0))
-        state = checkpoints.restore_generator(step, like, built.devices.replicated)
+        like = jax.tree.map(functools.partial(_placed, built.devices.replicated), like.generator)
+        weights = checkpoints.restore_weights(step, {"generator": like})["generator"]
         scores = checkpoints.metrics(step)
+    generator = NetworkState(**weights, opt_state=())
+    nothing = NetworkState({}, {}, {})
+    state = GanState(jnp.asarray(step, jnp.int32), generator, discriminator=nothing)
     return Trained(workdir, checkpoint, built, state, scores)
+
+
+def _placed(sharding, x):
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
 
 
 def _choose(checkpoints: Checkpoints, checkpoint: str, workdir: Path) -> int:

@@ -62,6 +62,7 @@ LAYERS = {
         "picture_measurement",
         "perceptual_measurement",
         "evaluation_sheets",
+        "evaluation_table",
         "evaluation_data",
         "evaluate_command",
     ],

@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 from small_workdir import make_workdir
 
-from jaxcolor import evaluate_command, evaluation_data, perceptual_measurement
+from jaxcolor import colorspace, evaluate_command, evaluation_data, perceptual_measurement
 from jaxcolor.__main__ import main
 from jaxcolor.evaluation_results import Evaluation
+from jaxcolor.evaluation_table import table
 from jaxcolor.perceptual import distances
 from jaxcolor.perceptual.features import FeatureNet
 from jaxcolor.trained import load_trained
@@ -111,7 +112,7 @@ def test_dropout_is_stated_and_repeats(workdir, evaluated, tmp_path):
     np.testing.assert_allclose(found.rows["l1"], again.rows["l1"], rtol=1e-4)
     assert np.abs(found.rows["l1"] - evaluated.rows["l1"]).max() > 1e-5
     assert found.summary["protocol"]["dropout"] is True
-    assert "dropout on, seed 0" in evaluate_command.table(found.summary)
+    assert "dropout on, seed 0" in table(found.summary)
 
 
 def test_any_split_or_folder(workdir, evaluated, pictures, tmp_path):
@@ -190,8 +191,8 @@ def test_lpips_and_distances_join_when_their_weights_are_there(workdir, evaluate
     assert empty.summary["missing"].keys() == wanted
     assert "no weights of lpips_alex" in empty.summary["missing"]["lpips_alex"]
     assert not wanted & empty.summary["metrics"].keys()
-    table = evaluate_command.table(empty.summary)
-    assert all(re.search(f"^not measured: {name}: no weights", table, re.M) for name in wanted)
+    text = table(empty.summary)
+    assert all(re.search(f"^not measured: {name}: no weights", text, re.M) for name in wanted)
 
 
 @pytest.mark.parametrize(
@@ -225,7 +226,7 @@ def test_what_networks_measure_joins_the_table(workdir, tmp_path, monkeypatch, c
     assert frechet["interval"] is None
     for entry in (kernel, frechet):
         assert "three means; n = 5 of each" in entry["protocol"]
-        assert "lpips_alex" in evaluate_command.table(found.summary)
+        assert "lpips_alex" in table(found.summary)
 
 
 def negative_l1(prediction, target, params, *, net):
@@ -295,3 +296,22 @@ def test_help_tells_of_every_argument(capsys):
     text = capsys.readouterr().out
     for name in ("--checkpoint", "--split", "--weights", "--predictions", "WORKDIR", "lpips_alex"):
         assert name in text
+
+
+def test_the_lightness_of_a_picture_is_kept_unrounded(pictures, tmp_path):
+    """As validation has it; and a network trained without a discriminator is loaded."""
+    options = {"data__condition": "lab_l", "train__color_space": "ab"}
+    options |= {"generator__output_channels": 2, "losses__adversarial": 0.0}
+    make_workdir(tmp_path, pictures, **options)
+    found = evaluate(tmp_path, "--metrics=l1,chroma_ratio")
+    trained = load_trained(tmp_path)
+    (batch,) = evaluation_data.open_pictures(trained.experiment, None, {}, print).batches(5)
+    target = batch["target"] / np.float32(127.5) - 1
+    lightness = colorspace.rgb_to_lab(target)[..., :1]
+    kept, rounded = (
+        np.asarray(trained.predict(batch["condition"], **options))
+        for options in ({"lightness": lightness}, {})
+    )
+    np.testing.assert_allclose(found.rows["l1"], np.abs(kept - target).mean((1, 2, 3)), rtol=1e-4)
+    assert np.abs(kept - rounded).max() > 1e-4
+    assert found.summary["model"]["color_space"] == "ab"

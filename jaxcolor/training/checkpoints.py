@@ -180,35 +180,6 @@ class Checkpoints:
             args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
             return self._manager.restore(step, args=args)["state"]
 
-    def restore_generator(self, step: int, like: GanState, sharding: jax.sharding.Sharding):
-        """A state of the step and the generator at `step`, without what only training needs.
-
-        Args:
-          step: which checkpoint.
-          like: a state's shapes and types.
-          sharding: where to put it.
-
-        Raises:
-          WorkdirError: it cannot be read, or does not have those shapes.
-        """
-        generator = {"params": like.generator.params, "batch_stats": like.generator.batch_stats}
-        # An empty dict would not be found in the stored tree.
-        generator = {name: tree for name, tree in generator.items() if jax.tree.leaves(tree)}
-        item = {"step": like.step, "generator": generator}
-        item = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), item
-        )
-        arguments = ocp.checkpoint_utils.construct_restore_args(item)
-        path = self.directory / str(step) / "state"
-        with self._clear_errors("read", step), ocp.PyTreeCheckpointer() as reader:
-            found = reader.restore(
-                path, args=ocp.args.PyTreeRestore(item, arguments, partial_restore=True)
-            )
-            _check_shapes(found, item)
-        parts = {"params": {}, "batch_stats": {}} | found["generator"]
-        generator = NetworkState(**parts, opt_state=())
-        return GanState(found["step"], generator, NetworkState({}, {}, {}))
-
     def restore_weights(self, step: int, like: dict[str, NetworkState]) -> dict[str, dict]:
         """{"generator": {"params", "batch_stats"}, ...} of `step`: the networks of `like` alone.
 

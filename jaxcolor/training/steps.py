@@ -251,8 +251,8 @@ def evaluation_step(
     statistics: str,
     dropout: bool,
     axis_name: str | None,
-    coding: ColorCoding = CODINGS["rgb"],
     metrics: tuple[str, ...] = ("l1", "psnr"),
+    coding: ColorCoding = CODINGS["rgb"],
 ) -> dict[str, jax.Array]:
     """Sums over the batch's real pictures of the quantities of `metrics`, and their "count".
 
@@ -265,14 +265,14 @@ def evaluation_step(
       statistics: see `predict`.
       dropout: see `predict`.
       axis_name: device axis, or None.
-      coding: see `predict`; the lightness that it keeps is that of the target, unrounded.
       metrics: keys of `metrics.METRICS`.
+      coding: see `predict`; the lightness that it keeps is that of the target, unrounded.
     """
     target, mask = colorspace.to_signed(batch["target"]), batch["mask"]
     lightness = lightness_of_picture(target) if coding.keeps_lightness else None
     options = {"networks": networks, "statistics": statistics, "dropout": dropout}
-    options |= {"coding": coding, "lightness": lightness, "places": batch.get("index")}
-    prediction = predict(state, batch["condition"], rng, axis_name=axis_name, **options)
+    options |= {"coding": coding, "lightness": lightness, "axis_name": axis_name}
+    prediction = predict(state, batch["condition"], rng, places=batch.get("index"), **options)
     by_picture = picture_metrics.measure(prediction, target, metrics)
     by_picture |= {"count": jnp.ones_like(mask)}
     # where, not a product: padding may score an infinite PSNR, and 0 * inf is NaN.
