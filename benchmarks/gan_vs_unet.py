@@ -19,10 +19,12 @@ from benchmarks import two_colours
 
 CONFIGS = {"GAN": "pix2pix", "L1": "unet_l1", "L2": "unet_l2"}
 SIZES = {"data.image_size": 64, "augment.load_size": 72}
-LUMA = {"data.condition": "luma"}
-PHOTOS = LUMA | {"data.fit": "crop", "augment.fill": "reflect"}
+PHOTOS = {"data.condition": "luma", "data.fit": "crop", "augment.fill": "reflect"}
+# Without warps, which blend pixels: that would tell the two colours apart.
+STILL = {f"augment.{name}": 0.0 for name in ("rotation", "shear", "zoom", "shift")}
+TWO = {"data.condition": "lab_l", "augment.load_size": 64} | STILL
 # By set: settings, and epochs so that all train for as many steps.
-SETS = {"photos": (PHOTOS, 12), "two": (LUMA, 18), "drawings": ({}, 6)}
+SETS = {"photos": (PHOTOS, 12), "two": (TWO, 18), "drawings": ({}, 6)}
 TRAINING = {
     "generator.base_width": 16,
     "train.batch_size": 4,
@@ -62,7 +64,7 @@ def run(*words: str) -> None:
 
 def prepare(name: str, pictures: Path, cache: Path) -> None:
     """The pictures of a set at the experiment's size, decoded once."""
-    settings = SETS[name][0] | SIZES | {"data.path": pictures}
+    settings = SIZES | SETS[name][0] | {"data.path": pictures}
     words = ["-m", "jaxcolor", "prepare", "--config", "configs/pix2pix.py", "--out", cache]
     run(*words, *flags(settings))
 
@@ -70,7 +72,7 @@ def prepare(name: str, pictures: Path, cache: Path) -> None:
 def train(name: str, config: str, seed: int, data: Path, workdir: Path) -> None:
     """One run to its end."""
     settings, epochs = SETS[name]
-    settings = settings | SIZES | TRAINING | {"data.path": data, "seed": seed}
+    settings = SIZES | settings | TRAINING | {"data.path": data, "seed": seed}
     settings |= {"train.epochs": epochs} | (DISCRIMINATOR if config == "pix2pix" else {})
     words = ["run.py", "--config", f"configs/{config}.py", "--workdir", workdir]
     run(*words, *flags(settings))

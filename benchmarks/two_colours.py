@@ -1,9 +1,10 @@
 """python -m benchmarks.two_colours FOLDER: grey discs whose colour cannot be known.
 
-Every picture is a disc on white, of one of two opposite colours of the same L*, each with
-probability 1/2. In grey they look the same, so that a network can learn where the disc is and
-nothing of its colour. The best answer in the sense of L2 is the mean of both colours, which has no
-chroma to speak of; for L1 anything between them is as good; a discriminator tells both from grey.
+Every picture is a disc on white, of one of two opposite colours, each with probability 1/2. In L* of
+8 bits they are equal (not so in luma), so that a network can learn where the disc is and nothing of
+its colour: train with data.condition=lab_l and without warps. The best answer in the sense of L2 is
+the mean of both colours, which has no chroma to speak of; for L1 anything between them is as good;
+a discriminator tells both from grey.
 """
 
 import argparse
@@ -16,7 +17,6 @@ from jaxcolor import colorspace
 
 LIGHTNESS, HALF_DIFFERENCE = 65.0, (30.0, -40.0)
 WHITE = 255
-_SMOOTH = 4  # samples a pixel on each axis
 
 
 def two_colours() -> np.ndarray:
@@ -37,13 +37,16 @@ def best_answers() -> dict[str, float]:
 
 
 def draw(size: int, colour: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A disc somewhere, of some radius, uint8 [size, size, 3], its edge smooth."""
+    """A disc somewhere, of some radius, uint8 [size, size, 3].
+
+    Its edge is hard: half-covered pixels would tell the colours apart, since they are blended in
+    sRGB and not in L*.
+    """
     radius = size * rng.uniform(0.2, 0.35)
     x, y = rng.uniform(radius, size - radius, 2)
-    places = (np.arange(size * _SMOOTH) + 0.5) / _SMOOTH
+    places = np.arange(size) + 0.5
     inside = np.hypot(places - x, places[:, None] - y) < radius
-    share = inside.reshape(size, _SMOOTH, size, _SMOOTH).mean((1, 3))[..., None]
-    return np.rint(share * colour + (1 - share) * WHITE).astype(np.uint8)
+    return np.where(inside[..., None], colour, WHITE).astype(np.uint8)
 
 
 def write(folder: Path, *, train: int, validation: int, size: int, seed: int = 0) -> None:

@@ -5,12 +5,15 @@ from PIL import Image
 
 from benchmarks import two_colours
 from jaxcolor import colorspace
+from jaxcolor.data.conditions import make_condition
 
 
 def test_the_colours_look_alike_in_grey_and_their_mean_has_next_to_no_chroma():
     signed = two_colours.two_colours().astype(np.float32) / 127.5 - 1
     lightness = np.asarray(colorspace.rgb_to_lab(signed))[:, 0]
     assert abs(lightness[0] - lightness[1]) < 0.5
+    condition = make_condition(two_colours.two_colours()[None], "lab_l")
+    assert condition[0, 0] == condition[0, 1]
     answers = two_colours.best_answers()
     assert answers["truth"] > 40
     assert answers["L2 optimum"] < answers["truth"] / 8
