@@ -1,10 +1,10 @@
 """python -m benchmarks.two_colours FOLDER: grey discs whose colour cannot be known.
 
-Every picture is a disc on white, of one of two opposite colours, each with probability 1/2. In L* of
-8 bits they are equal (not so in luma), so that a network can learn where the disc is and nothing of
-its colour: train with data.condition=lab_l and without warps. The best answer in the sense of L2 is
-the mean of both colours, which has no chroma to speak of; for L1 anything between them is as good;
-a discriminator tells both from grey.
+Every picture is a disc on white, of one of two opposite colours, each with probability 1/2. In L*
+of 8 bits they are equal (not so in luma), so that a network can learn where the disc is and nothing
+of its colour: train with data.condition=lab_l and without warps. The best answer in the sense of L2
+is the mean of both colours, which has no chroma to speak of; for L1 anything between them is as
+good; a discriminator tells both from grey.
 """
 
 import argparse
