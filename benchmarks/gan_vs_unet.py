@@ -25,6 +25,7 @@ STILL = {f"augment.{name}": 0.0 for name in ("rotation", "shear", "zoom", "shift
 TWO = {"data.condition": "lab_l", "augment.load_size": 64} | STILL
 # By set: settings, and epochs so that all train for as many steps.
 SETS = {"photos": (PHOTOS, 12), "two": (TWO, 18), "drawings": ({}, 6)}
+TITLES = {"photos": "photographs", "two": "two colours", "drawings": "drawings"}
 TRAINING = {
     "generator.base_width": 16,
     "train.batch_size": 4,
@@ -152,7 +153,8 @@ def draw_numbers(root: Path, path: Path) -> None:
             if metric == "chroma_ratio":
                 axis.axhline(1, color="grey", ls=":")
             axis.set_xticks(range(len(CONFIGS)), CONFIGS)
-            axis.set_title(f"{name}: {title}", fontsize=9)
+            axis.set_xlim(-0.5, len(CONFIGS) - 0.5)
+            axis.set_title(f"{TITLES[name]}: {title}", fontsize=9)
             axis.set_ylim(bottom=0)
     figure.savefig(path, metadata={"Software": None})
 
