@@ -109,9 +109,10 @@ def transposed_convolve(
     if kernel.shape[:2] != (4, 4):
         raise ValueError(f"kernel is {kernel.shape[:2]}; transposed_convolve needs (4, 4)")
     resolved, dtype = _resolve(lowering), _product_dtype(compute_dtype)
-    large = x.size // x.shape[3] >= _FEWEST_WINOGRAD_PIXELS
-    if resolved == "winograd" and large and kernel.shape[3] >= _FEWEST_GEMM_OUTPUTS:
-        return _transposed_winograd(x, kernel, dtype)
+    if resolved == "winograd" and kernel.shape[3] >= _FEWEST_GEMM_OUTPUTS:
+        # Asked for no other lowering: the batch of an export has no size to compare.
+        if x.size // x.shape[3] >= _FEWEST_WINOGRAD_PIXELS:
+            return _transposed_winograd(x, kernel, dtype)
     if resolved != "native":
         return _transposed_gemm(x, kernel, dtype)
     x, kernel = x.astype(compute_dtype), kernel.astype(compute_dtype)
