@@ -175,5 +175,5 @@ def test_damaged_exports_are_named(out, tmp_path):
     with pytest.raises(WorkdirError, match="holds float16 and not float32"):
         load_trained(copy)
     (copy / "config.json").unlink()
-    with pytest.raises(WorkdirError, match="belongs to model.safetensors"):
+    with pytest.raises(WorkdirError, match=r"belongs to model\.safetensors"):
         load_trained(copy)
