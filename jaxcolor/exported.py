@@ -61,7 +61,8 @@ def write_exported(directory: Path, described: Exported, generator: NetworkState
         for path, leaf in jax.tree_util.tree_leaves_with_path(trees)
     }
     metadata = {"format": _FORMAT, "schema": str(SCHEMA), "step": str(described.step)}
-    safetensors.numpy.save_file(arrays, directory / WEIGHTS, metadata)
+    # Not save_file: it makes a file for its owner alone.
+    (directory / WEIGHTS).write_bytes(safetensors.numpy.save(arrays, metadata))
     values = {"format": _FORMAT, "schema": SCHEMA, **described._asdict()}
     text = json.dumps(values, indent=2) + "\n"
     (directory / CONFIG).write_text(text, encoding="utf-8")

@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from jaxcolor import exported
 from jaxcolor.trained import Trained
 
 UNKNOWN_LICENSE = "unknown"
+_USE = "`jaxcolor colorize` and `jaxcolor evaluate` take this directory as they take a workdir."
 _WORDS = {
     "given": "pictures that the data gives (drawings, label maps)",
     "luma": "grey photographs (luma)",
@@ -40,6 +42,7 @@ def model_card(trained: Trained, *, license_name: str, checks: dict[str, float])
         "## Recipe",
         "",
         *_recipe(trained),
+        *(["- all of it: `config.json`"] if exported.WEIGHTS in checks else []),
         "",
         "## Metrics",
         "",
@@ -55,8 +58,7 @@ def model_card(trained: Trained, *, license_name: str, checks: dict[str, float])
         "",
         *(f"- `{name}`: largest difference {value:.1e} of 2" for name, value in checks.items()),
         "",
-        "`jaxcolor colorize` and `jaxcolor evaluate` take this directory as they take a workdir.",
-        "",
+        *([_USE, ""] if exported.WEIGHTS in checks else []),
     ]
     return "\n".join(lines)
 
@@ -88,6 +90,9 @@ def _data(config, derived):
 
 def _recipe(trained):
     config = trained.config
+    generator = f"- generator: {', '.join(f'{k} {v}' for k, v in config['generator'].items())}"
+    if not trained.step:
+        return ["- as imported, without any training here", generator]
     losses = ", ".join(f"{name} {weight:g}" for name, weight in config["losses"].items())
     train, optimizer = config["train"], config["generator_optimizer"]
     return [
@@ -95,8 +100,7 @@ def _recipe(trained):
         f"{train['update_order']} updates, {train['compute_dtype']}",
         f"- loss weights: {losses}",
         f"- Adam, learning rate {optimizer['learning_rate']:g}",
-        f"- generator: {', '.join(f'{k} {v}' for k, v in config['generator'].items())}",
-        "- all of it: `config.json`",
+        generator,
     ]
 
 

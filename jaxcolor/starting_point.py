@@ -32,6 +32,7 @@ SHAPING_KEYS = (
     "generator.base_width",
     "generator.norm",
     "generator.normalize_bottleneck",
+    "generator.plain_bias",
     "generator.output_channels",
     "discriminator.base_width",
     "discriminator.strided_layers",
