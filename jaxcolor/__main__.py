@@ -4,6 +4,8 @@ check-data  what is wrong with the pictures of a config, and how the network wil
 prepare     decode and resize them once, into a cache that training reads many times as fast
 evaluate    measure a trained network, or pictures made elsewhere, on a split or a folder
 compare     trainings on the same pictures, side by side in one HTML file
+import      make a workdir of weights of pytorch-CycleGAN-and-pix2pix
+export      write a trained network for others: safetensors, StableHLO or ONNX
 """
 
 import sys
@@ -13,7 +15,7 @@ from absl import flags
 from ml_collections import config_flags
 
 CONFIG_COMMANDS = ("check-data", "prepare")
-COMMANDS = (*CONFIG_COMMANDS, "evaluate", "compare")
+COMMANDS = (*CONFIG_COMMANDS, "evaluate", "compare", "import", "export")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,6 +37,14 @@ def main(argv: list[str] | None = None) -> int:
         from jaxcolor.compare import command as compare_command
 
         return compare_command.main(words)
+    if name == "import":
+        from jaxcolor import import_command
+
+        return import_command.main(words)
+    if name == "export":
+        from jaxcolor import export_command
+
+        return export_command.main(words)
     return _run(name, [f"jaxcolor {name}", *words])
 
 

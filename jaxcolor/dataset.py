@@ -100,6 +100,8 @@ def open_splits(values: dict[str, Any], settings: Settings) -> layouts.Splits:
     path, options = data.path, layout_options(data)
     if not path and data.source == "tfds":
         raise ConfigError("data.source=tfds needs data.path, the name of a data set")
+    if not path and "demo" not in values:  # of imported or exported weights
+        raise ConfigError("this config names no pictures: give data.path")
     if not path:
         chosen = DemoSettings(**configuration.arguments("demo", values["demo"], DemoSettings))
         path = demo.demo_directory(size=data.image_size, **chosen._asdict())

@@ -32,6 +32,7 @@ NEW_KEYS = {
     "train.color_space": "rgb",
     "train.generator_updates": 1,
     "generator.architecture": "unet",
+    "generator.plain_bias": False,
 }
 
 # What decides the names, shapes and meaning of the parameters.
@@ -44,6 +45,7 @@ SHAPING_KEYS = (
     "generator.base_width",
     "generator.norm",
     "generator.normalize_bottleneck",
+    "generator.plain_bias",
     "generator.output_channels",
     "discriminator.base_width",
     "discriminator.strided_layers",

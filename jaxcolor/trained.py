@@ -1,4 +1,4 @@
-"""A trained network, loaded from a workdir to colour pictures: neither its data nor devices needed.
+"""A trained network, loaded from a workdir or an export: neither its data nor devices needed.
 
 Of a checkpoint the generator alone is read: Adam's moments are two thirds of a state.
 """
@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcolor import experiment
+from jaxcolor import experiment, exported
 from jaxcolor.color_coding import CODINGS
 from jaxcolor.errors import ConfigError, WorkdirError
 from jaxcolor.experiment import Experiment
@@ -75,8 +75,8 @@ class Trained(NamedTuple):
 
     @property
     def epoch(self) -> int:
-        """The epoch in which its last step was."""
-        return self.experiment.plan.epoch_of(self.step - 1)
+        """The epoch in which its last step was; 0 before any training."""
+        return self.experiment.plan.epoch_of(self.step - 1) if self.step else 0
 
     @property
     def parameters(self) -> int:
@@ -136,7 +136,8 @@ def load_trained(workdir: str | Path, checkpoint: str = "best") -> Trained:
     """The network of a workdir; its training data may be gone, and the devices be others.
 
     Args:
-      workdir: of a training, finished or not; it may go on meanwhile.
+      workdir: of a training, finished or not; it may go on meanwhile. Or a directory that an export
+        wrote.
       checkpoint: "best" by the validation metric of its config, or else the latest; "latest"; or
         a step that was kept.
 
@@ -148,23 +149,16 @@ def load_trained(workdir: str | Path, checkpoint: str = "best") -> Trained:
     directory = workdir / "checkpoints"
     if not workdir.is_dir():
         raise WorkdirError(f"no directory {workdir}: give the workdir of a training")
+    if exported.is_exported(workdir):
+        return _load_exported(workdir, checkpoint)
     if not directory.is_dir():
         raise WorkdirError(f"{workdir} is no workdir of a training: it has no folder checkpoints")
     with Checkpoints(directory, read_only=True) as checkpoints:
         step = _choose(checkpoints, checkpoint, workdir)
         values = checkpoints.config(step)
-        try:
-            built = experiment.rebuild(values)
-        except ConfigError as error:
-            raise ConfigError(f"checkpoint {step} of {workdir}: {error}") from error
-        except (KeyError, TypeError, AttributeError) as error:  # JSON, but no config
-            reason = " ".join(str(error).split())
-            raise WorkdirError(
-                f"checkpoint {step} of {workdir} is damaged: its config cannot be used ({reason})"
-            ) from error
-        create = built.functions.create_state
-        like = jax.eval_shape(create, jax.eval_shape(jax.random.key, 0))
-        like = jax.tree.map(functools.partial(_placed, built.devices.replicated), like.generator)
+        built = _rebuild(values, f"checkpoint {step} of {workdir}")
+        like = _describe_state(built).generator
+        like = jax.tree.map(functools.partial(_placed, built.devices.replicated), like)
         weights = checkpoints.restore_weights(step, {"generator": like})["generator"]
         scores = checkpoints.metrics(step)
     generator = NetworkState(**weights, opt_state=())
@@ -175,6 +169,37 @@ def load_trained(workdir: str | Path, checkpoint: str = "best") -> Trained:
 
 def _placed(sharding, x):
     return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+
+def _load_exported(directory: Path, checkpoint: str) -> Trained:
+    """The network that was exported; there is one checkpoint, whichever is asked for."""
+    described = exported.read_description(directory)
+    if checkpoint not in (*WHICH, str(described.step)):
+        raise WorkdirError(
+            f"{directory} has no checkpoint {checkpoint!r}: step {described.step} was exported"
+        )
+    built = _rebuild(described.config, f"{directory}")
+    like = _describe_state(built)
+    generator = exported.read_generator(directory, like.generator)
+    step = jnp.asarray(described.step, like.step.dtype)
+    state = GanState(step, generator, NetworkState({}, {}, {}))
+    return Trained(directory, checkpoint, built, state, described.scores)
+
+
+def _rebuild(values: dict[str, Any], where: str) -> Experiment:
+    """The experiment of a stored config; errors say where it is."""
+    try:
+        return experiment.rebuild(values)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    except (KeyError, TypeError, AttributeError) as error:  # JSON, but no config
+        reason = " ".join(str(error).split())
+        raise WorkdirError(f"{where} is damaged: its config cannot be used ({reason})") from error
+
+
+def _describe_state(built: Experiment) -> GanState:
+    """A state's shapes and types."""
+    return jax.eval_shape(built.functions.create_state, jax.eval_shape(jax.random.key, 0))
 
 
 def _choose(checkpoints: Checkpoints, checkpoint: str, workdir: Path) -> int:

@@ -109,8 +109,8 @@ def transposed_convolve(
     if kernel.shape[:2] != (4, 4):
         raise ValueError(f"kernel is {kernel.shape[:2]}; transposed_convolve needs (4, 4)")
     resolved, dtype = _resolve(lowering), _product_dtype(compute_dtype)
-    large = x.size // x.shape[3] >= _FEWEST_WINOGRAD_PIXELS
-    if resolved == "winograd" and large and kernel.shape[3] >= _FEWEST_GEMM_OUTPUTS:
+    # In this order: the batch of an export, which is "native", has no size to compare.
+    if resolved == "winograd" and _transposed_winograd_pays(x, kernel):
         return _transposed_winograd(x, kernel, dtype)
     if resolved != "native":
         return _transposed_gemm(x, kernel, dtype)
@@ -146,6 +146,11 @@ def _winograd_pays(x, kernel, stride, padding):
     # At stride 1 even a single output is worth it: the gradients of "native" are that slow.
     enough = outs >= _FEWEST_GEMM_OUTPUTS or stride == 1
     return enough and len(x) * height * width >= _FEWEST_WINOGRAD_PIXELS
+
+
+def _transposed_winograd_pays(x, kernel):
+    large = x.size // x.shape[3] >= _FEWEST_WINOGRAD_PIXELS
+    return large and kernel.shape[3] >= _FEWEST_GEMM_OUTPUTS
 
 
 def _tiling(size, taps, dtype):

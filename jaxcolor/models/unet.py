@@ -76,6 +76,8 @@ class UNet(nn.Module):
       norm_epsilon, norm_momentum, norm_scale_stddev, unbiased_running_variance: see `Norm`.
       normalize_bottleneck: norm after the innermost convolution. On a 1x1 map the statistics of
         one picture leave a constant, so at batch 1 the bottleneck then carries no image.
+      plain_bias: a bias in the encoder's convolutions without norm, the first and the innermost, as
+        the PyTorch reference has with its instance norm.
       dropout_levels: decoder levels with dropout; () for none.
       dropout_rate: share of values dropped there.
       leaky_slope: slope of the encoder's LeakyReLU.
@@ -94,6 +96,7 @@ class UNet(nn.Module):
     norm_scale_stddev: float = 0.02
     unbiased_running_variance: bool = False
     normalize_bottleneck: bool = False
+    plain_bias: bool = False
     dropout_levels: tuple[int, ...] = (1, 2, 3)
     dropout_rate: float = 0.5
     leaky_slope: float = 0.2
@@ -167,7 +170,7 @@ class UNet(nn.Module):
             plain = level == 0 or (bottleneck and not self.normalize_bottleneck)
             if level > 0:
                 x = leaky_relu(x, self.leaky_slope)
-            options = self._convolution() if not plain else self._convolution(use_bias=False)
+            options = self._convolution() if not plain else self._convolution(self.plain_bias)
             x = Convolution(width, stride=2, **options, name=f"down_{level}")(x)
             x = x if plain else self._norm(x, f"down_norm_{level}", normalize)
             maps.append(x)
