@@ -3,6 +3,7 @@
 check-data  what is wrong with the pictures of a config, and how the network will see them
 prepare     decode and resize them once, into a cache that training reads many times as fast
 evaluate    measure a trained network, or pictures made elsewhere, on a split or a folder
+colorize    colour files and folders of pictures, of any size and kind
 """
 
 import sys
@@ -12,7 +13,7 @@ from absl import flags
 from ml_collections import config_flags
 
 CONFIG_COMMANDS = ("check-data", "prepare")
-COMMANDS = (*CONFIG_COMMANDS, "evaluate")
+COMMANDS = (*CONFIG_COMMANDS, "evaluate", "colorize")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,6 +31,10 @@ def main(argv: list[str] | None = None) -> int:
         from jaxcolor import evaluate_command
 
         return evaluate_command.main(words)
+    if name == "colorize":
+        from jaxcolor import colorize_command
+
+        return colorize_command.main(words)
     return _run(name, [f"jaxcolor {name}", *words])
 
 

@@ -23,6 +23,7 @@ _XYZ = np.array(
 )
 _WHITE_SHARES = _XYZ / _XYZ.sum(axis=1, keepdims=True)
 _RGB_SHARES = np.linalg.inv(_WHITE_SHARES)
+LIGHT = _WHITE_SHARES[1]  # shares of the channels' linear light in luminance Y, and so in L*
 
 # Where CIELAB's cube root gives way to a straight line, and the line's slope (CIE 15:2004).
 _KNEE = 6 / 29
@@ -78,7 +79,13 @@ def lab_to_rgb(lab: jax.Array) -> jax.Array:
       lab: [..., 3], L in 0..100.
     """
     channels = [jnp.clip(channel, 0, 1) for channel in _lab_to_linear(*_channels(lab))]
-    return _stack(*(2 * _signal(channel) - 1 for channel in channels))
+    return _stack(*(2 * srgb_signal(channel) - 1 for channel in channels))
+
+
+def srgb_signal(linear: jax.Array) -> jax.Array:
+    """The transfer function of sRGB: signal in [0, 1] of linear light in [0, 1]."""
+    curved = 1.055 * _power(jnp.maximum(linear, _LINEAR_KNEE), 1 / 2.4) - 0.055
+    return jnp.where(linear > _LINEAR_KNEE, curved, linear * 12.92)
 
 
 def fit_chroma(lab: jax.Array) -> jax.Array:
@@ -159,11 +166,6 @@ def _power(positive, exponent):
 def _linear_light(signal):
     curved = _power((jnp.maximum(signal, _SRGB_KNEE) + 0.055) / 1.055, 2.4)
     return jnp.where(signal > _SRGB_KNEE, curved, signal / 12.92)
-
-
-def _signal(linear):
-    curved = 1.055 * _power(jnp.maximum(linear, _LINEAR_KNEE), 1 / 2.4) - 0.055
-    return jnp.where(linear > _LINEAR_KNEE, curved, linear * 12.92)
 
 
 def _root(share):

@@ -55,6 +55,8 @@ LAYERS = {
         "evaluation_sheets",
         "evaluation_data",
         "evaluate_command",
+        "colorize",
+        "colorize_command",
     ],
 }
 
