@@ -19,7 +19,7 @@ from jaxcolor.errors import DataError
 
 MAX_PIXELS = 89_478_485  # where Pillow begins to warn of decompression bombs: 256 MB of RGB
 QUALITY = 95
-FORMATS = ("BMP", "JPEG", "MPO", "PNG", "TIFF", "WEBP")
+FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 _SUFFIX_FORMATS = "JPEG, PNG, WebP, TIFF or BMP"
 # The tags of a photograph itself; the others describe the file: its strips, its rotation.
 _KEPT_TAGS = ("ImageDescription", "Make", "Model", "Software", "DateTime", "Artist", "Copyright")
@@ -33,7 +33,7 @@ class Picture(NamedTuple):
     Attributes:
       pixels: uint8 or uint16 [height, width, channels], upright: 1 grey, 2 grey and alpha, 3 sRGB,
         4 sRGB and alpha.
-      format: one of FORMATS but MPO.
+      format: one of FORMATS.
       profile: ICC profile to carry over: of RGB, and not needed to read `pixels`, which are sRGB.
       converted: whether `pixels` were converted from that profile, and results are to be back.
       exif: of the photograph, b"" for none.
@@ -66,6 +66,7 @@ def read(
     name = name or (str(file) if isinstance(file, (str, Path)) else "uploaded")
     try:
         data = _content(file)
+        Image.init()  # of FORMATS, some are unknown until it was called
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=FORMATS)
@@ -200,6 +201,7 @@ def _read_deep(image, data):
 
 
 def _format(image):
+    # Of several pictures, as phones write them, the JPEG plugin makes another format.
     return "JPEG" if image.format == "MPO" else image.format
 
 
