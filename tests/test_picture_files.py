@@ -109,10 +109,13 @@ def test_rotation_is_applied_once(kind, orientation):
 
 
 def with_tiff_orientation(data, orientation):
-    """The TIFF with tag 274 in place of tag 284 (planar configuration 1, the default)."""
-    old = struct.pack("<HHIHH", 284, 3, 1, 1, 0)
-    assert data.count(old) == 1
-    return data.replace(old, struct.pack("<HHIHH", 274, 3, 1, orientation, 0))
+    """The TIFF with tag 274 in place of tag 284, of which 1 is the default, in order."""
+    (count,) = struct.unpack_from("<H", data, 8)
+    tags = [data[at : at + 12] for at in range(10, 10 + 12 * count, 12)]
+    tags = [tag for tag in tags if struct.unpack_from("<H", tag) != (284,)]
+    tags.append(struct.pack("<HHIHH", 274, 3, 1, orientation, 0))
+    tags.sort(key=lambda tag: struct.unpack_from("<H", tag))
+    return data[:10] + b"".join(tags) + data[10 + 12 * count :]
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])

@@ -1,17 +1,16 @@
-"""PNG and TIFF of 16 bits a channel, which Pillow reads as 8 and cannot write."""
+"""PNG and TIFF of 16 bits a channel, which Pillow reads as 8 and cannot write; all TIFF written."""
 
-import io
 import struct
 import zlib
 
 import cv2
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import ExifTags, Image, TiffImagePlugin
 
 _PNG_DEPTH_AT = 24  # in the header chunk, which comes first
-_BITS, _SOFTWARE, _PROFILE = 258, 305, 34675
+_BITS, _PROFILE = 258, 34675
 _INCH = 2
-_STRIP_BYTES = 2**18
+_RGB, _DEFLATE = 2, 8
 
 
 def is_deep(image: Image.Image, data: bytes) -> bool:
@@ -27,7 +26,7 @@ def is_deep(image: Image.Image, data: bytes) -> bool:
 
 
 def decode(data: bytes) -> np.ndarray | None:
-    """uint16 [height, width, 1, 3 or 4] as stored, not turned; None if it is of another kind."""
+    """uint16 [height, width, 1, 3 or 4], of TIFFs upright; None if it is of another kind."""
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
@@ -67,7 +66,7 @@ def encode(
       exif: as Pillow serialises it.
       dpi: pixels per inch, across and down.
     """
-    make = {"PNG": _encode_png, "TIFF": _encode_tiff}[kind]
+    make = {"PNG": _encode_png, "TIFF": encode_tiff}[kind]
     return make(pixels, profile, exif, dpi)
 
 
@@ -89,15 +88,26 @@ def _encode_png(pixels, profile, exif, dpi):
     return data[:after_header] + packed + data[after_header:]
 
 
-def _encode_tiff(pixels, profile, exif, dpi):
-    """Little-endian, deflated strips, as libtiff reads them."""
+def encode_tiff(
+    pixels: np.ndarray,
+    profile: bytes | None = None,
+    exif: bytes = b"",
+    dpi: tuple[float, float] | None = None,
+) -> bytes:
+    """A deflated little-endian TIFF, as libtiff reads it, of 8 or 16 bits a channel.
+
+    Args:
+      pixels: uint8 or uint16 RGB [height, width, 3], or 4 with alpha.
+      profile: ICC profile.
+      exif: as Pillow serialises it.
+      dpi: pixels per inch, across and down.
+    """
     height, width, channels = pixels.shape
-    rows = max(1, _STRIP_BYTES // (2 * width * channels))
-    little = pixels.astype("<u2")
-    strips = [zlib.compress(little[row : row + rows].tobytes()) for row in range(0, height, rows)]
+    strip = zlib.compress(np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<")))
     tags = TiffImagePlugin.ImageFileDirectory_v2(b"II\x2a\0\0\0\0\0")
-    tags[256], tags[257], tags[_BITS], tags[259] = width, height, (16,) * channels, 8
-    tags[262], tags[277], tags[278], tags[284] = 2, channels, rows, 1
+    tags[256], tags[257], tags[259] = width, height, _DEFLATE
+    tags[_BITS] = (8 * pixels.itemsize,) * channels
+    tags[262], tags[277], tags[278], tags[284] = _RGB, channels, height, 1
     if channels == 4:
         tags[338] = 2  # the fourth is alpha that the colours were not multiplied with
     if dpi:
@@ -106,19 +116,20 @@ def _encode_tiff(pixels, profile, exif, dpi):
         tags.tagtype[_PROFILE] = 7
         tags[_PROFILE] = profile
     if exif:
-        given = Image.Exif()
-        given.load(exif)
-        for tag, value in given.items():
-            if isinstance(value, str):
-                tags[tag] = value
-    sizes = [len(strip) for strip in strips]
+        _add_exif(tags, exif)
     tags.tagtype[273] = tags.tagtype[279] = 4
-    tags[279] = tuple(sizes)
-    tags[273] = (2**31,) * len(strips)  # of the final size, to learn where the strips begin
-    first = 8 + len(tags.tobytes(8))
-    tags[273] = tuple(first + sum(sizes[:place]) for place in range(len(sizes)))
-    buffer = io.BytesIO()
-    buffer.write(b"II\x2a\0" + struct.pack("<I", 8) + tags.tobytes(8))
-    assert buffer.tell() == first
-    buffer.write(b"".join(strips))
-    return buffer.getvalue()
+    # Where the one strip begins: Pillow counts from the end of the directory.
+    tags[273], tags[279] = 0, len(strip)
+    return b"II\x2a\0" + struct.pack("<I", 8) + tags.tobytes(8) + strip
+
+
+def _add_exif(tags, exif):
+    given = Image.Exif()
+    given.load(exif)
+    for tag, value in given.items():
+        if isinstance(value, str):
+            tags[tag] = value
+    for directory in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+        if values := dict(given.get_ifd(directory)):
+            tags.tagtype[directory] = 4
+            tags[directory] = values

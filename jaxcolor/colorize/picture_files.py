@@ -132,11 +132,12 @@ def encode(
     image = Image.fromarray(pixels)
     if like.converted:
         image = _from_srgb(image, like.profile)
+    if like.format == "TIFF":  # Pillow cannot compress one that has EXIF
+        return deep_files.encode_tiff(np.asarray(image), like.profile, exif, dpi)
     options = {"icc_profile": like.profile, "exif": exif or None, "dpi": dpi}
     options |= {
         "JPEG": {"quality": quality, "subsampling": "4:4:4"},
         "WEBP": {"quality": quality, "lossless": quality == 100, "exact": True},
-        "TIFF": {"compression": "tiff_adobe_deflate"},
     }.get(like.format, {})
     buffer = io.BytesIO()
     given = {key: value for key, value in options.items() if value is not None}
@@ -187,7 +188,7 @@ def _read_deep(image, data):
     if not deep_files.is_deep(image, data):
         return None
     metadata = {"format": image.format, "exif": _exif(image), "dpi": _dpi(image)}
-    orientation = _orientation(image)
+    orientation = 1 if image.format == "TIFF" else _orientation(image)  # OpenCV turns TIFFs
     image.load()  # OpenCV would give what there is of a file that was cut short
     pixels = deep_files.decode(data)
     if pixels is None:
@@ -207,9 +208,8 @@ def _format(image):
 
 def _orientation(image):
     # Asking a PNG without EXIF for it would decode it.
-    if image.format == "TIFF" or "exif" in image.info:
-        return image.getexif().get(ExifTags.Base.Orientation, 1)
-    return 1
+    exif = image.getexif() if "exif" in image.info else {}
+    return exif.get(ExifTags.Base.Orientation, 1)
 
 
 def _dpi(image):
