@@ -103,8 +103,8 @@ def test_a_drawing_keeps_its_proportions_at_another_render_size(sketches, monkey
     drawing[20:40, 30:60] = [200, 30, 30]
     found = sketches.colorize(drawing, render_size=45)
     assert found.shape == drawing.shape
-    assert np.abs(found[24:36, 34:56].astype(int) - [200, 30, 30]).max() <= 2
-    assert np.abs(found[:12].astype(int) - 255).max() <= 2
+    assert np.abs(found[24:36, 34:56].astype(int) - [200, 30, 30]).max() <= 4
+    assert np.abs(found[:12].astype(int) - 255).max() <= 4
 
 
 def test_alpha_stays_and_the_background_shows_through_to_the_network(sketches, monkeypatch):

@@ -98,7 +98,7 @@ def join(grey: np.ndarray, chroma: np.ndarray) -> np.ndarray:
 def _join_flat(grey, chroma):
     """`join` of [pixels] and [pixels, 2], padded to a size that was compiled already."""
     count = len(grey)
-    size = BLOCK if count > BLOCK // 8 else BLOCK // 8 if count > BLOCK // 64 else BLOCK // 64
+    size = BLOCK if count > BLOCK // 32 else BLOCK // 32
     largest = int(np.iinfo(grey.dtype).max)
     padded_grey = np.pad(grey.astype(np.int32), (0, size - count))
     padded = np.pad(chroma.astype(np.float32), ((0, size - count), (0, 0)))
