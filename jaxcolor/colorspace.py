@@ -104,20 +104,27 @@ def fit_chroma(lab: jax.Array) -> jax.Array:
         return _room(lightness, scale * a, scale * b)
 
     inside = room(jnp.ones_like(lightness)) >= 0
-    scale, slope = jax.lax.stop_gradient(_find_surface(room, lightness))
+    scale, slope = _find_surface(*map(jax.lax.stop_gradient, (lightness, a, b)))
     # Newton's step carries the gradient of the surface: d(scale) = -d(room) / (d room / d scale).
     scale = jnp.clip(scale - room(scale) / jnp.minimum(slope, -_ROUNDING), 0, 1)
     scale = jnp.where(inside, 1, scale)
     return _stack(lightness, scale * a, scale * b)
 
 
-def _find_surface(room, lightness):
+def _find_surface(lightness, a, b):
     # The scale with no room left, by halving, within 1 / 2**12; and the slope of room there.
-    low, high = jnp.zeros_like(lightness), jnp.ones_like(lightness)
-    for _ in range(_HALVINGS):
+    def room(scale):
+        return _room(lightness, scale * a, scale * b)
+
+    def halve(_, ends):
+        low, high = ends
         middle = (low + high) / 2
         fits = room(middle) >= 0
-        low, high = jnp.where(fits, middle, low), jnp.where(fits, high, middle)
+        return jnp.where(fits, middle, low), jnp.where(fits, high, middle)
+
+    # Unrolled, XLA on a CPU would compute the same halvings again for each that follows.
+    ends = jnp.zeros_like(lightness), jnp.ones_like(lightness)
+    low, high = jax.lax.fori_loop(0, _HALVINGS, halve, ends)
     return low, (room(high) - room(low)) / (high - low)
 
 

@@ -16,8 +16,8 @@ from jaxcolor import colorspace
 
 # Pixels that are joined at once, some 20 MB of memory on the way, whatever the picture.
 BLOCK = 2**17
-# Shares of the chroma that are tried; a pixel that rounding fails at all of them stays grey.
-_SCALES = (1.0, 0.9)
+# Share of the chroma that is tried where rounding fails at all of it; at that too, grey stays.
+_SECOND_SCALE = 0.9
 
 
 class _Levels(NamedTuple):
@@ -109,10 +109,10 @@ def _join_flat(grey, chroma):
 
 @functools.partial(jax.jit, static_argnames="largest")
 def _join_block(grey, chroma, levels, *, largest):
-    result = jnp.broadcast_to(grey[:, None], (len(grey), 3))
     light, lightness = levels.light[grey], levels.lightness[grey]
     first, middle, last = colorspace.LIGHT.tolist()
-    for scale in reversed(_SCALES):
+
+    def colour(scale):
         lab = jnp.stack([lightness, scale * chroma[:, 0], scale * chroma[:, 1]], axis=-1)
         signal = (colorspace.lab_to_rgb(colorspace.fit_chroma(lab)) + 1) / 2
         rounded = jnp.rint(signal * largest).astype(jnp.int32)
@@ -123,9 +123,15 @@ def _join_block(grey, chroma, levels, *, largest):
         green = jnp.rint(green * largest).astype(jnp.int32)
         found = others + middle * levels.light[green]
         fits = (found > levels.low[grey]) & (found < levels.high[grey])
-        colours = jnp.stack([red, green, blue], axis=-1)
-        result = jnp.where(fits[:, None], colours, result)
-    return result
+        return jnp.stack([red, green, blue], axis=-1), fits[:, None]
+
+    def give_way(colours, fits):
+        weaker, weaker_fits = colour(_SECOND_SCALE)
+        greys = jnp.broadcast_to(grey[:, None], colours.shape)
+        return jnp.where(fits, colours, jnp.where(weaker_fits, weaker, greys))
+
+    colours, fits = colour(1.0)
+    return jax.lax.cond(jnp.all(fits), lambda colours, _: colours, give_way, colours, fits)
 
 
 def resize_rows(field: np.ndarray, height: int, width: int, rows: int):
