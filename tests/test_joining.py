@@ -97,3 +97,15 @@ def test_a_ramp_is_resized_to_a_ramp_and_a_constant_to_itself(height, width):
         list(joining.resize_rows(np.full((20, 20, 2), 7.5), height, width, 4))
     )
     np.testing.assert_allclose(constant, 7.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", DEPTHS)
+def test_hardly_any_pixel_is_given_up_for_its_rounding(dtype):
+    rng = np.random.default_rng(0)
+    grey = random_picture(rng, dtype, 300, 300)
+    hue, strength = rng.uniform(0, 2 * np.pi, grey.shape), rng.uniform(30, 80, grey.shape)
+    chroma = strength[..., None] * np.stack([np.cos(hue), np.sin(hue)], axis=-1)
+    colours = joining.join(grey, chroma.astype(np.float32))
+    without = np.ptp(colours.astype(int), axis=2) == 0
+    assert np.mean(without) < 0.01  # black, white, and their neighbours
+    assert not np.any(without & (grey > 0.02 * np.iinfo(dtype).max) & (grey < grey.max() * 0.98))

@@ -16,7 +16,8 @@ from jaxcolor import colorspace
 
 # Pixels that are joined at once, some 20 MB of memory on the way, whatever the picture.
 BLOCK = 2**17
-# Share of the chroma that is tried where rounding fails at all of it; at that too, grey stays.
+# Share of the chroma that fits into sRGB, tried where rounding fails at all of it: on the faces of
+# dark colours in 16 bits. Where it fails at that too, a pixel stays grey.
 _SECOND_SCALE = 0.9
 
 
@@ -112,9 +113,11 @@ def _join_block(grey, chroma, levels, *, largest):
     light, lightness = levels.light[grey], levels.lightness[grey]
     first, middle, last = colorspace.LIGHT.tolist()
 
+    lab = jnp.concatenate([lightness[:, None], chroma], axis=-1)
+    fitted = colorspace.fit_chroma(lab)
+
     def colour(scale):
-        lab = jnp.stack([lightness, scale * chroma[:, 0], scale * chroma[:, 1]], axis=-1)
-        signal = (colorspace.lab_to_rgb(colorspace.fit_chroma(lab)) + 1) / 2
+        signal = (colorspace.lab_to_rgb(fitted * jnp.array([1, scale, scale])) + 1) / 2
         rounded = jnp.rint(signal * largest).astype(jnp.int32)
         red, blue = rounded[:, 0], rounded[:, 2]
         # Green, of which lightness knows most, makes up for the rounding of the others.
