@@ -3,6 +3,7 @@
 check-data  what is wrong with the pictures of a config, and how the network will see them
 prepare     decode and resize them once, into a cache that training reads many times as fast
 evaluate    measure a trained network, or pictures made elsewhere, on a split or a folder
+colorize    colour files and folders of pictures, of any size and kind
 compare     trainings on the same pictures, side by side in one HTML file
 import      make a workdir of weights of pytorch-CycleGAN-and-pix2pix
 export      write a trained network for others: safetensors, StableHLO or ONNX
@@ -15,7 +16,7 @@ from absl import flags
 from ml_collections import config_flags
 
 CONFIG_COMMANDS = ("check-data", "prepare")
-COMMANDS = (*CONFIG_COMMANDS, "evaluate", "compare", "import", "export")
+COMMANDS = (*CONFIG_COMMANDS, "colorize", "evaluate", "compare", "import", "export")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -45,6 +46,10 @@ def main(argv: list[str] | None = None) -> int:
         from jaxcolor import export_command
 
         return export_command.main(words)
+    if name == "colorize":
+        from jaxcolor import colorize_command
+
+        return colorize_command.main(words)
     return _run(name, [f"jaxcolor {name}", *words])
 
 

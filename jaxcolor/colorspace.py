@@ -23,6 +23,7 @@ _XYZ = np.array(
 )
 _WHITE_SHARES = _XYZ / _XYZ.sum(axis=1, keepdims=True)
 _RGB_SHARES = np.linalg.inv(_WHITE_SHARES)
+LIGHT = _WHITE_SHARES[1]  # shares of the channels' linear light in luminance Y, and so in L*
 
 # Where CIELAB's cube root gives way to a straight line, and the line's slope (CIE 15:2004).
 _KNEE = 6 / 29
@@ -78,7 +79,13 @@ def lab_to_rgb(lab: jax.Array) -> jax.Array:
       lab: [..., 3], L in 0..100.
     """
     channels = [jnp.clip(channel, 0, 1) for channel in _lab_to_linear(*_channels(lab))]
-    return _stack(*(2 * _signal(channel) - 1 for channel in channels))
+    return _stack(*(2 * srgb_signal(channel) - 1 for channel in channels))
+
+
+def srgb_signal(linear: jax.Array) -> jax.Array:
+    """The transfer function of sRGB: signal in [0, 1] of linear light in [0, 1]."""
+    curved = 1.055 * _power(jnp.maximum(linear, _LINEAR_KNEE), 1 / 2.4) - 0.055
+    return jnp.where(linear > _LINEAR_KNEE, curved, linear * 12.92)
 
 
 def fit_chroma(lab: jax.Array) -> jax.Array:
@@ -97,20 +104,27 @@ def fit_chroma(lab: jax.Array) -> jax.Array:
         return _room(lightness, scale * a, scale * b)
 
     inside = room(jnp.ones_like(lightness)) >= 0
-    scale, slope = jax.lax.stop_gradient(_find_surface(room, lightness))
+    scale, slope = _find_surface(*map(jax.lax.stop_gradient, (lightness, a, b)))
     # Newton's step carries the gradient of the surface: d(scale) = -d(room) / (d room / d scale).
     scale = jnp.clip(scale - room(scale) / jnp.minimum(slope, -_ROUNDING), 0, 1)
     scale = jnp.where(inside, 1, scale)
     return _stack(lightness, scale * a, scale * b)
 
 
-def _find_surface(room, lightness):
+def _find_surface(lightness, a, b):
     # The scale with no room left, by halving, within 1 / 2**12; and the slope of room there.
-    low, high = jnp.zeros_like(lightness), jnp.ones_like(lightness)
-    for _ in range(_HALVINGS):
+    def room(scale):
+        return _room(lightness, scale * a, scale * b)
+
+    def halve(_, ends):
+        low, high = ends
         middle = (low + high) / 2
         fits = room(middle) >= 0
-        low, high = jnp.where(fits, middle, low), jnp.where(fits, high, middle)
+        return jnp.where(fits, middle, low), jnp.where(fits, high, middle)
+
+    # Unrolled, XLA on a CPU would compute the same halvings again for each that follows.
+    ends = jnp.zeros_like(lightness), jnp.ones_like(lightness)
+    low, high = jax.lax.fori_loop(0, _HALVINGS, halve, ends)
     return low, (room(high) - room(low)) / (high - low)
 
 
@@ -159,11 +173,6 @@ def _power(positive, exponent):
 def _linear_light(signal):
     curved = _power((jnp.maximum(signal, _SRGB_KNEE) + 0.055) / 1.055, 2.4)
     return jnp.where(signal > _SRGB_KNEE, curved, signal / 12.92)
-
-
-def _signal(linear):
-    curved = 1.055 * _power(jnp.maximum(linear, _LINEAR_KNEE), 1 / 2.4) - 0.055
-    return jnp.where(linear > _LINEAR_KNEE, curved, linear * 12.92)
 
 
 def _root(share):

@@ -74,6 +74,8 @@ LAYERS = {
         "exported_programs",
         "model_card",
         "export_command",
+        "colorize",
+        "colorize_command",
     ],
 }
 

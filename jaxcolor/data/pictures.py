@@ -98,6 +98,19 @@ def is_greyscale(picture: np.ndarray) -> bool:
     return bool(np.count_nonzero(chroma > _VISIBLE_CHROMA) < _FEWEST_COLOURED * chroma.size)
 
 
+def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """`image` as RGB; a profile that is damaged or does not fit its mode is left alone.
+
+    Args:
+      image: of mode RGB, L or CMYK.
+      profile: ICC profile of its colours, if it has one.
+    """
+    transform = _to_srgb_transform(profile, image.mode) if profile else None
+    if transform is None:
+        return image.convert("RGB")
+    return ImageCms.applyTransform(image, transform)
+
+
 def list_pictures(directory: str | Path) -> Listing:
     """The pictures in a directory and its folders, links followed; hidden ones are left out.
 
@@ -220,24 +233,16 @@ def _to_rgb(image, background):
     if image.has_transparency_data:
         image = image.convert("RGBA")
         plain = Image.new("RGBA", image.size, background)
-        colours = _to_srgb(image.convert("RGB"), profile)
+        colours = to_srgb(image.convert("RGB"), profile)
         colours.putalpha(image.getchannel("A"))
         return Image.alpha_composite(plain, colours).convert("RGB")
     if image.mode not in ("RGB", "L", "CMYK"):
         image = image.convert("RGB")
-    return _to_srgb(image, profile)
+    return to_srgb(image, profile)
 
 
 def _to_8_bits(pixels):
     return np.rint(pixels.astype(np.float32) / 257).astype(np.uint8)
-
-
-def _to_srgb(image, profile):
-    """`image` as RGB; a profile that is damaged or does not fit its mode is left alone."""
-    transform = _to_srgb_transform(profile, image.mode) if profile else None
-    if transform is None:
-        return image.convert("RGB")
-    return ImageCms.applyTransform(image, transform)
 
 
 @functools.lru_cache(maxsize=16)  # building one takes longer than applying it

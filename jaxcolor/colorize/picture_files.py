@@ -1,0 +1,272 @@
+"""Picture files read and written with all that coloured ones are to keep: depth, alpha, profile.
+
+JPEG, PNG, WebP, TIFF and BMP. The first frame of several is taken.
+"""
+
+import functools
+import io
+import os
+import warnings
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import numpy as np
+from PIL import ExifTags, Image, ImageCms, ImageOps
+
+from jaxcolor.colorize import deep_files
+from jaxcolor.data.pictures import to_srgb
+from jaxcolor.errors import DataError
+
+MAX_PIXELS = 89_478_485  # where Pillow begins to warn of decompression bombs: 256 MB of RGB
+QUALITY = 95
+FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
+_SUFFIX_FORMATS = "JPEG, PNG, WebP, TIFF or BMP"
+# The tags of a photograph itself; the others describe the file: its strips, its rotation.
+_KEPT_TAGS = ("ImageDescription", "Make", "Model", "Software", "DateTime", "Artist", "Copyright")
+_KEPT_DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
+_PROFILE_SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
+
+
+class Picture(NamedTuple):
+    """What is in a file.
+
+    Attributes:
+      pixels: uint8 or uint16 [height, width, channels], upright: 1 grey, 2 grey and alpha, 3 sRGB,
+        4 sRGB and alpha.
+      format: one of FORMATS.
+      profile: ICC profile to carry over: of RGB, and not needed to read `pixels`, which are sRGB.
+      converted: whether `pixels` were converted from that profile, and results are to be back.
+      exif: of the photograph, b"" for none.
+      dpi: pixels per inch across and down, if the file says.
+      note: what the user should know about how it was read, or "".
+    """
+
+    pixels: np.ndarray
+    format: str
+    profile: bytes | None = None
+    converted: bool = False
+    exif: bytes = b""
+    dpi: tuple[float, float] | None = None
+    note: str = ""
+
+
+def read(
+    file: str | Path | bytes | IO[bytes], *, name: str = "", max_pixels: int = MAX_PIXELS
+) -> Picture:
+    """The picture in a file, of any depth and kind, upright and in sRGB.
+
+    Args:
+      file: its path, its content, or the open file.
+      name: what to call it in errors; its path by default.
+      max_pixels: of larger ones only the header is read.
+
+    Raises:
+      DataError: it cannot be read, or has more pixels.
+    """
+    name = name or (str(file) if isinstance(file, (str, Path)) else "uploaded")
+    try:
+        data = _content(file)
+        Image.init()  # of FORMATS, some are unknown until it was called
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+        with image:
+            count = image.width * image.height
+            if count > max_pixels:
+                raise _too_large(name, f"{image.width}x{image.height} pixels", max_pixels)
+            return _read_deep(image, data) or _read_plain(image)
+    except DataError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise _too_large(name, "far more pixels", max_pixels) from error
+    except Image.UnidentifiedImageError as error:
+        what = "an empty file" if data == b"" else f"no {_SUFFIX_FORMATS}, or damaged"
+        raise DataError(f"cannot read the picture {name} ({what})") from error
+    except Exception as error:  # decoders meet damage with errors of any kind
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise DataError(
+            f"cannot read the picture {name} ({reason or type(error).__name__})"
+        ) from error
+
+
+def write(
+    path: Path,
+    pixels: np.ndarray,
+    like: Picture,
+    *,
+    quality: int = QUALITY,
+    keep_metadata: bool = False,
+) -> None:
+    """Writes `encode`'s bytes to `path` at once or not at all, whatever it held before.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    data = encode(pixels, like, quality=quality, keep_metadata=keep_metadata)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def encode(
+    pixels: np.ndarray, like: Picture, *, quality: int = QUALITY, keep_metadata: bool = False
+) -> bytes:
+    """A file of the format and depth of another picture, with its colour profile.
+
+    Args:
+      pixels: of the type of `like`'s, sRGB [height, width, 3], or 4 with alpha.
+      like: what was read.
+      quality: 1 to 100, of JPEG, whose colours are not subsampled, and WebP, which 100 makes
+        lossless.
+      keep_metadata: carry over what the photograph says of itself: camera, time, place, author,
+        copyright, resolution. Never its thumbnail.
+    """
+    exif = like.exif if keep_metadata else b""
+    dpi = like.dpi if keep_metadata else None
+    if pixels.dtype == np.uint16:
+        return deep_files.encode(pixels, like.format, like.profile, exif, dpi)
+    image = Image.fromarray(pixels)
+    if like.converted:
+        image = _from_srgb(image, like.profile)
+    if like.format == "TIFF":  # Pillow cannot compress one that has EXIF
+        return deep_files.encode_tiff(np.asarray(image), like.profile, exif, dpi)
+    options = {"icc_profile": like.profile, "exif": exif or None, "dpi": dpi}
+    options |= {
+        "JPEG": {"quality": quality, "subsampling": "4:4:4"},
+        "WEBP": {"quality": quality, "lossless": quality == 100, "exact": True},
+    }.get(like.format, {})
+    buffer = io.BytesIO()
+    given = {key: value for key, value in options.items() if value is not None}
+    image.save(buffer, like.format, **given)
+    return buffer.getvalue()
+
+
+def _content(file):
+    if isinstance(file, bytes):
+        return file
+    return Path(file).read_bytes() if isinstance(file, (str, Path)) else file.read()
+
+
+def _too_large(name, size, limit):
+    return DataError(f"the picture {name} has {size}, more than the {limit} that are allowed")
+
+
+def _read_plain(image):
+    """A picture of up to 8 bits a channel."""
+    metadata = {"format": _format(image), "exif": _exif(image), "dpi": _dpi(image)}
+    if image.mode.startswith(("F", "I")):  # of no known range
+        raise ValueError("its pixels are 32-bit numbers: save it with 8 or 16 bits a channel")
+    profile = image.info.get("icc_profile")
+    image = ImageOps.exif_transpose(image)
+    alpha = None
+    if image.has_transparency_data:
+        image = image.convert("LA" if image.mode in ("1", "L", "LA", "La") else "RGBA")
+        alpha = image.getchannel("A")
+    if image.mode not in ("L", "RGB", "CMYK"):
+        image = image.convert("L" if image.mode in ("1", "LA") else "RGB")
+    kind = _PROFILE_SPACES[image.mode]
+    if _profile_space(profile) != kind or _is_srgb(profile):
+        carried, converted = (profile if _profile_space(profile) == "RGB" == kind else None), False
+        image = image.convert("RGB") if kind == "CMYK" else image
+    else:
+        carried, converted = (profile if kind == "RGB" else None), kind == "RGB"
+        image = to_srgb(image, profile)
+    pixels = np.asarray(image).reshape(image.height, image.width, -1)
+    pixels = pixels[..., :1] if kind == "GRAY" else pixels
+    if alpha is not None:
+        pixels = np.concatenate([pixels, np.asarray(alpha)[..., None]], axis=2)
+    pixels = np.ascontiguousarray(pixels)
+    return Picture(pixels, profile=carried, converted=converted, **metadata)
+
+
+def _read_deep(image, data):
+    """A picture of 16 bits a channel; None for others."""
+    if not deep_files.is_deep(image, data):
+        return None
+    metadata = {"format": image.format, "exif": _exif(image), "dpi": _dpi(image)}
+    orientation = 1 if image.format == "TIFF" else _orientation(image)  # OpenCV turns TIFFs
+    image.load()  # OpenCV would give what there is of a file that was cut short
+    pixels = deep_files.decode(data)
+    if pixels is None:
+        return None
+    profile, note = image.info.get("icc_profile"), ""
+    if profile and not _is_srgb(profile):
+        note = "its 16-bit numbers were taken for sRGB's, whatever its colour profile says"
+    kept = profile if _profile_space(profile) == "RGB" else None
+    turned = deep_files.turn(pixels, orientation)
+    return Picture(np.ascontiguousarray(turned), profile=kept, note=note, **metadata)
+
+
+def _format(image):
+    # Of several pictures, as phones write them, the JPEG plugin makes another format.
+    return "JPEG" if image.format == "MPO" else image.format
+
+
+def _orientation(image):
+    # Asking a PNG without EXIF for it would decode it.
+    exif = image.getexif() if "exif" in image.info else {}
+    return exif.get(ExifTags.Base.Orientation, 1)
+
+
+def _dpi(image):
+    dpi = image.info.get("dpi")
+    try:
+        across, down = (float(value) for value in dpi)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    return (across, down) if 0 < across < 1e5 and 0 < down < 1e5 else None
+
+
+def _exif(image):
+    """What the picture's EXIF says of the photograph, serialised; b"" for nothing."""
+    if not (image.format == "TIFF" or "exif" in image.info):
+        return b""
+    try:
+        given, kept = image.getexif(), Image.Exif()
+        for name in _KEPT_TAGS:
+            tag = ExifTags.Base[name]
+            if isinstance(given.get(tag), str):
+                kept[tag] = given[tag]
+        for directory in _KEPT_DIRECTORIES:
+            if values := dict(given.get_ifd(directory)):
+                kept.get_ifd(directory).update(values)
+                kept[directory] = values
+        return kept.tobytes() if len(kept) else b""
+    except Exception:  # damaged metadata is no reason to leave a picture grey
+        return b""
+
+
+@functools.lru_cache(maxsize=16)
+def _profile_space(profile):
+    """ "RGB", "GRAY", "CMYK" ... or "" where there is no profile that can be read."""
+    try:
+        return ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space.strip()
+    except (OSError, TypeError, ValueError):
+        return ""
+
+
+@functools.lru_cache(maxsize=16)
+def _is_srgb(profile):
+    try:
+        description = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile)))
+    except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
+        return True  # what cannot be read is left alone
+    return "sRGB" in description and _profile_space(profile) == "RGB"
+
+
+def _from_srgb(image, profile):
+    """The sRGB picture in the numbers of a profile."""
+    colours = ImageCms.applyTransform(image.convert("RGB"), _from_srgb_transform(profile))
+    if image.mode == "RGBA":
+        colours.putalpha(image.getchannel("A"))
+    return colours
+
+
+@functools.lru_cache(maxsize=16)
+def _from_srgb_transform(profile):
+    given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    return ImageCms.buildTransform(ImageCms.createProfile("sRGB"), given, "RGB", "RGB")
