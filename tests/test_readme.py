@@ -122,6 +122,15 @@ def test_runs_are_evaluated_and_compared_as_shown(places, run_as_shown, tmp_path
     assert "</html>" in (tmp_path / "report.html").read_text()
 
 
+def test_pictures_are_coloured_as_shown(places, run_as_shown, tmp_path, pictures):
+    make_workdir(tmp_path / "RUN", pictures)
+    places |= {"RUN": tmp_path / "RUN", "COLOURED": tmp_path / "out"}
+    (colorize,) = [line for line in shown_commands("python -m jaxcolor") if " colorize " in line]
+    run_as_shown(colorize)
+    count = len(list(pictures.rglob("*.png")))
+    assert len(list((tmp_path / "out").rglob("*.png"))) == count > 0
+
+
 def test_the_library_example_runs():
     (example,) = [text for kind, text in BLOCKS if kind == "python"]
     names = {}
