@@ -99,7 +99,10 @@ def test_the_finished_run_is_left_alone(start, undisturbed):
     assert all((before[key] == after[key]).all() for key in before)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGINT],
+)
 def test_a_stopped_run_ends_bit_identical(start, undisturbed, tmp_path, number):
     """Stopped in the middle of an epoch and started again; SIGKILL gives no chance to save."""
     process = start(tmp_path, **LONG)

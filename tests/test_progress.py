@@ -64,6 +64,7 @@ def test_without_a_memory_of_the_metric_it_counts_from_where_it_is():
         assert after(progress, [0.5, 0.6], 8) == Progress("l1", 9, 8, 0.5)
 
 
+@pytest.mark.slow
 def test_a_killed_run_stops_early_at_the_same_epoch_and_says_so(start, tmp_path):
     """Nothing is learnt at a rate of 0: the first epoch stays the best."""
     options = {
