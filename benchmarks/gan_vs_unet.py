@@ -26,6 +26,8 @@ TWO = {"data.condition": "lab_l", "augment.load_size": 64} | STILL
 # By set: settings, and epochs so that all train for as many steps.
 SETS = {"photos": (PHOTOS, 12), "two": (TWO, 18), "drawings": ({}, 6)}
 TITLES = {"photos": "photographs", "two": "two colours", "drawings": "drawings"}
+# Pictures of an evaluation that the sheets show, by their numbers.
+SHEETS = {"photos": (2, 3, 6, 13, 18, 22), "two": (0, 1, 2, 3), "drawings": (0, 4, 8, 12, 16, 20)}
 TRAINING = {
     "generator.base_width": 16,
     "train.batch_size": 4,
@@ -159,7 +161,7 @@ def draw_numbers(root: Path, path: Path) -> None:
     figure.savefig(path, metadata={"Software": None})
 
 
-def draw_pictures(folders: list[Path], indices: list[int], path: Path) -> None:
+def draw_pictures(folders: list[Path], indices: tuple[int, ...], path: Path) -> None:
     """A sheet with a row a picture: condition, truth, and what every run made of it.
 
     Args:
@@ -180,11 +182,21 @@ def draw_pictures(folders: list[Path], indices: list[int], path: Path) -> None:
     Image.fromarray(np.concatenate(rows, axis=0)).save(path)
 
 
+def show(workdir: Path, photos: Path | None) -> Path:
+    """The folder of a run's evaluation to show: of other photographs, or of its validation."""
+    folder = workdir / "evaluation" / ("shown" if photos else "val")
+    if photos and not folder.exists():
+        words = ["-m", "jaxcolor", "evaluate", workdir, "--path", photos, "--out", folder]
+        run(*words, "--metrics", "l1")
+    return folder
+
+
 def main() -> None:
     """Runs the experiment, or draws what it found."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photos", type=Path, help="colour photographs, with folders train, val")
     parser.add_argument("--drawings", type=Path, help="side-by-side pictures, colour left")
+    parser.add_argument("--show", type=Path, help="photographs to show; the validation's if none")
     parser.add_argument("--runs", type=Path, default=Path("runs/gan_vs_unet"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--draw", type=Path, metavar="FOLDER", help="only draw, into this folder")
@@ -196,9 +208,11 @@ def main() -> None:
     out = options.draw or options.runs
     draw_numbers(options.runs, out / "gan_vs_unet.png")
     for name in SETS:
-        runs = [options.runs / name / f"{config}_0" for config in CONFIGS.values()]
-        shown = [folder / "evaluation" / "val" for folder in runs]
-        draw_pictures(shown, list(range(6)), out / f"gan_vs_unet_{name}.png")
+        folders = [
+            show(options.runs / name / f"{config}_0", options.show if name == "photos" else None)
+            for config in CONFIGS.values()
+        ]
+        draw_pictures(folders, SHEETS[name], out / f"gan_vs_unet_{name}.png")
         print(f"\n{name}\n\n{table(options.runs, name)}")
 
 

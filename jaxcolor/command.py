@@ -1,5 +1,6 @@
 """The training command behind run.py: flags to experiment, errors to one line and a status."""
 
+import argparse
 import contextlib
 import json
 import logging
@@ -46,6 +47,23 @@ def parse_flags(argv: list[str], values: flags.FlagValues) -> list[str]:
         reason = _reason(error)
         sys.stderr.write(f"error: {where}{_unknown_key(argv, reason) or reason}\n")
         raise SystemExit(BAD_USAGE) from None
+
+
+def make_parser(name: str, description: str) -> argparse.ArgumentParser:
+    """A parser of `python -m jaxcolor NAME` that answers a mistake with one line and status 2."""
+    parser = argparse.ArgumentParser(
+        f"python -m jaxcolor {name}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.error = _usage_error
+    return parser
+
+
+def _usage_error(message: str) -> None:
+    sys.stderr.write(f"error: {message}\n")
+    raise SystemExit(BAD_USAGE)
 
 
 def _reason(error: Exception) -> str:

@@ -44,10 +44,15 @@ def unknown_key(section: str, values: Iterable[str], known: Iterable[str]) -> No
     known = list(known)
     for name in values:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(known))}"
             where = f"{section}.{name}" if section else name
-            raise ConfigError(f"config key {where} is unknown; {hint}")
+            raise ConfigError(f"config key {where} is unknown; {likeness(name, sorted(known))}")
+
+
+def likeness(name: str, known: Iterable[str]) -> str:
+    """A hint for an unknown name: the known one most like it, or else all there are."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
 
 
 def _converted(key: str, value: Any, hint: Any) -> Any:

@@ -1,9 +1,7 @@
 """python -m jaxcolor evaluate: every picture of a split measured, as a table and as files."""
 
 import argparse
-import difflib
 import platform
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +13,8 @@ from tqdm import tqdm
 
 from jaxcolor import colorspace, evaluation_data, trained
 from jaxcolor.color_coding import lightness_of_picture
-from jaxcolor.command import errors_as_lines, set_up_jax
+from jaxcolor.command import errors_as_lines, make_parser, set_up_jax
+from jaxcolor.configuration import likeness
 from jaxcolor.data.check_report import printable
 from jaxcolor.data.pictures import BACKGROUNDS
 from jaxcolor.data.transforms import FITS, METHODS
@@ -56,12 +55,7 @@ the pictures are given as in the config: --data.fit=crop."""
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    words = argparse.ArgumentParser(
-        "python -m jaxcolor evaluate",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    words = make_parser("evaluate", DESCRIPTION)
     add = words.add_argument
     add("workdir", nargs="?", metavar="WORKDIR", help="of a training")
     add("--checkpoint", default="best", metavar="best|latest|STEP", help="default: best")
@@ -82,13 +76,7 @@ def parser() -> argparse.ArgumentParser:
     add("--fit", choices=FITS, default="stretch", help="with --image_size")
     add("--resize", choices=tuple(METHODS), default="bicubic", help="with --image_size")
     add("--background", choices=BACKGROUNDS, default="white", help="with --targets")
-    words.error = _usage_error
     return words
-
-
-def _usage_error(message: str) -> None:
-    sys.stderr.write(f"error: {message}\n")
-    raise SystemExit(2)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -170,9 +158,7 @@ def _choose_metrics(words: str) -> list[str]:
     asked = [word.strip() for word in words.split(",") if word.strip()]
     for name in asked:
         if name != "all" and name not in ALL:
-            near = difflib.get_close_matches(name, ALL, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(ALL)}"
-            raise ConfigError(f"--metrics: there is no metric {name!r}; {hint}")
+            raise ConfigError(f"--metrics: there is no metric {name!r}; {likeness(name, ALL)}")
     chosen = ALL if "all" in asked else asked or USUAL
     return [name for name in ALL if name in chosen]
 

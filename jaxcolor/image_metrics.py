@@ -40,8 +40,7 @@ def psnr_by_picture(prediction: jax.Array, target: jax.Array, *, value_range: fl
       target: the same shape and range.
       value_range: largest minus smallest possible value: 2 for [-1, 1].
     """
-    error = jnp.mean(jnp.square(prediction - target), axis=(1, 2, 3))
-    return 20 * jnp.log10(value_range) - 10 * jnp.log10(error)
+    return 20 * jnp.log10(value_range) - 10 * jnp.log10(l2_by_picture(prediction, target))
 
 
 def luma_psnr_by_picture(prediction: jax.Array, target: jax.Array) -> jax.Array:

@@ -1,8 +1,6 @@
 """The config's sections as typed settings, checked: names, types, ranges."""
 
-import difflib
 import typing
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from jaxcolor import configuration
@@ -85,6 +83,7 @@ class TrainSettings(NamedTuple):
       compute_dtype: of the convolutions' operands.
       lowering: of the convolutions, see `conv_lowering`.
       log_every: steps between rows of metrics.jsonl.
+      early_stopping_epochs: without a gain in `checkpoint.best_by` before it stops; 0 for none.
     """
 
     epochs: int
@@ -208,9 +207,10 @@ def _check_metrics(settings: Settings) -> None:
     computed, best_by = settings.evaluation.computed, settings.checkpoint.best_by
     for name in computed:
         if name not in METRICS:
-            raise ConfigError(f"evaluation.metrics: there is no metric {name!r}; {_near(name)}")
+            hint = configuration.likeness(name, METRICS)
+            raise ConfigError(f"evaluation.metrics: there is no metric {name!r}; {hint}")
     if best_by not in computed:
-        hint = "add it there" if best_by in METRICS else _near(best_by, computed)
+        hint = "add it there" if best_by in METRICS else configuration.likeness(best_by, computed)
         raise ConfigError(
             f"checkpoint.best_by {best_by!r} is not among the metrics of evaluation.metrics; {hint}"
         )
@@ -224,12 +224,6 @@ def _check_metrics(settings: Settings) -> None:
             "train.early_stopping_epochs needs checkpoint.keep_best of at least 1: the newest "
             "checkpoint will not be the best"
         )
-
-
-def _near(name: str, known: Iterable[str] = METRICS) -> str:
-    """The likeness of an unknown metric, or all there are."""
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
 
 
 def _check_minima(settings: Settings) -> None:

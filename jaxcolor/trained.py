@@ -44,11 +44,6 @@ class Trained(NamedTuple):
         return self.experiment.config
 
     @property
-    def networks(self) -> tuple[Any, Any]:
-        """The modules: generator and discriminator."""
-        return self.experiment.generator, self.experiment.discriminator
-
-    @property
     def image_size(self) -> int:
         """Side in pixels of what the network takes and gives."""
         return self.experiment.settings.data.image_size

@@ -39,7 +39,7 @@ def channels_first(images):
     return images.transpose(0, 3, 1, 2)
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(scope="module", params=["alex", pytest.param("vgg", marks=pytest.mark.slow)])
 def case(request, tmp_path_factory):
     """A network's name, the size of picture, its random state, our parameters, the reference."""
     net = request.param

@@ -83,6 +83,7 @@ def test_it_goes_on_bit_identically(regression, pictures, tmp_path, capsys):
     assert "D " not in line.split("|")[1]
 
 
+@pytest.mark.slow
 def test_generators_are_handed_on_between_runs_with_and_without_a_discriminator(
     regression, pictures, tmp_path, capsys
 ):
@@ -141,6 +142,7 @@ def test_a_and_b_from_lightness(pictures, tmp_path, capsys):
     assert sheet.std() > 10
 
 
+@pytest.mark.slow
 def test_nazeri_in_lab_with_two_generator_updates(pictures, tmp_path, capsys):
     small = {
         "data__source": "auto",

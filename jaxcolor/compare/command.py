@@ -1,13 +1,11 @@
 """python -m jaxcolor compare: runs on the same pictures, side by side in one HTML file."""
 
-import argparse
-import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from jaxcolor import evaluate_command
-from jaxcolor.command import errors_as_lines, set_up_jax
+from jaxcolor.command import errors_as_lines, make_parser, set_up_jax
 from jaxcolor.compare.page import render
 from jaxcolor.compare.runs import Run, parse_runs, read_member, require_same_pictures
 from jaxcolor.compare.scores import score_runs
@@ -29,18 +27,12 @@ A workdir without an evaluation of its best checkpoint is evaluated first."""
 
 def main(argv: Sequence[str]) -> int:
     """Runs the command on its words; returns the exit status."""
-    words = argparse.ArgumentParser(
-        "python -m jaxcolor compare",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    words = make_parser("compare", DESCRIPTION)
     words.add_argument("runs", nargs="+", metavar="RUN", help="[LABEL=]WORKDIR[,WORKDIR,...]")
     words.add_argument("--out", default="report.html", metavar="FILE", help="default: report.html")
     words.add_argument("--split", default="val", help="default: val")
     words.add_argument("--first", type=int, default=8, help="pictures shown from the first on")
     words.add_argument("--different", type=int, default=4, help="pictures shown that differ most")
-    words.error = _usage_error
     values = words.parse_args(list(argv))
     with errors_as_lines() as status:
         set_up_jax()
@@ -50,11 +42,6 @@ def main(argv: Sequence[str]) -> int:
         )
         print(f"written to {printable(str(out))}")
     return status[0]
-
-
-def _usage_error(message: str) -> None:
-    sys.stderr.write(f"error: {message}\n")
-    raise SystemExit(2)
 
 
 def compare(

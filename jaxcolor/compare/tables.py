@@ -10,6 +10,7 @@ from typing import Any
 from jaxcolor.compare.charts import line_style
 from jaxcolor.compare.runs import Run
 from jaxcolor.compare.scores import MetricScores, Score
+from jaxcolor.training.checkpoints import flatten
 
 ARROWS = {"lower": "↓", "higher": "↑", "near 0": "→ 0", "near 1": "→ 1"}
 SIGNIFICANT = 4
@@ -152,7 +153,7 @@ def _losses(weights: dict[str, Any]) -> str:
 
 def config_differences(runs: Sequence[Run]) -> str:
     """The table of config keys in which runs differ; "" if there are none."""
-    flat = [[_flatten(member.config) for member in run.members] for run in runs]
+    flat = [[_in_words(flatten(member.config)) for member in run.members] for run in runs]
     keys = sorted({key for run in flat for member in run for key in member})
     rows = []
     for key in keys:
@@ -163,18 +164,12 @@ def config_differences(runs: Sequence[Run]) -> str:
     return _table(runs, rows, "facts") if rows else ""
 
 
+def _in_words(config: dict[str, Any]) -> dict[str, str]:
+    return {key: x if isinstance(x, str) else json.dumps(x) for key, x in config.items()}
+
+
 def _values(key: str, members: Sequence[dict[str, str]]) -> str:
     return ", ".join(dict.fromkeys(member[key] for member in members if key in member))
-
-
-def _flatten(tree: dict, prefix: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value)
-    return flat
 
 
 def protocols(runs: Sequence[Run], scores: Sequence[MetricScores]) -> str:

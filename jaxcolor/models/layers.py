@@ -42,6 +42,11 @@ def drop_out(x: jax.Array, rate: float, keys: jax.Array) -> jax.Array:
     return jnp.where(kept.reshape(x.shape), x / (1 - rate), 0).astype(x.dtype)
 
 
+def drop_out_level(x: jax.Array, rate: float, keys: jax.Array, level: int) -> jax.Array:
+    """`drop_out` with masks of the decoder level's own, from [batch] `keys` common to all."""
+    return drop_out(x, rate, jax.vmap(lambda key: jax.random.fold_in(key, level))(keys))
+
+
 def mean_and_variance(
     x: jax.Array, axes: tuple[int, ...], axis_name: str | None
 ) -> tuple[jax.Array, jax.Array]:

@@ -19,7 +19,7 @@ from jaxcolor.models.layers import (
     Convolution,
     Norm,
     TransposedConvolution,
-    drop_out,
+    drop_out_level,
     leaky_relu,
 )
 
@@ -128,8 +128,7 @@ class NazeriGenerator(nn.Module):
             x = TransposedConvolution(width, **self._convolution(), name=f"up_{level}")(x)
             x = jax.nn.relu(self._norm(x, f"up_norm_{level}", normalize))
             if dropout_keys is not None and level in self.dropout_levels:
-                keys = jax.vmap(lambda key, n=level: jax.random.fold_in(key, n))(dropout_keys)
-                x = drop_out(x, self.dropout_rate, keys)
+                x = drop_out_level(x, self.dropout_rate, dropout_keys, level)
             x = jnp.concatenate([skips[-2 - level], x], axis=-1)
         options = self._convolution() | {"size": 1, "stride": 1, "padding": 0}
         x = Convolution(self.output_channels, **options, name="last")(x)

@@ -10,7 +10,7 @@ from jaxcolor.models.layers import (
     Convolution,
     Norm,
     TransposedConvolution,
-    drop_out,
+    drop_out_level,
     leaky_relu,
 )
 
@@ -154,8 +154,7 @@ class UNet(nn.Module):
             x = TransposedConvolution(width, **self._convolution(), name=f"up_{level}")(x)
             x = self._norm(x, f"up_norm_{level}", normalize)
             if dropout_keys is not None and level in self.dropout_levels:
-                keys = jax.vmap(lambda key, n=level: jax.random.fold_in(key, n))(dropout_keys)
-                x = drop_out(x, self.dropout_rate, keys)
+                x = drop_out_level(x, self.dropout_rate, dropout_keys, level)
             skip = self._activate_skip(maps[-2 - level])
             x = jnp.concatenate([skip, jax.nn.relu(x)], axis=-1)
         last = {**self._convolution(), "use_bias": True}

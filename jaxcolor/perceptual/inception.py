@@ -162,14 +162,18 @@ def _numbered(block, branch, count):
     return [f"{block}.{branch}_{number}" for number in range(1, count + 1)]
 
 
-def _block_a(x, block, chain, pool):
+def _pooled_block(x, block, chain, pool, *others):
+    # A 1x1 convolution, the `others` (branch, convolutions), and one of the pooled maps.
     branches = [
         chain(x, f"{block}.branch1x1"),
-        chain(x, *_numbered(block, "branch5x5", 2)),
-        chain(x, *_numbered(block, "branch3x3dbl", 3)),
+        *(chain(x, *_numbered(block, *other)) for other in others),
         chain(pool(x), f"{block}.branch_pool"),
     ]
     return jnp.concatenate(branches, axis=3)
+
+
+def _block_a(x, block, chain, pool):
+    return _pooled_block(x, block, chain, pool, ("branch5x5", 2), ("branch3x3dbl", 3))
 
 
 def _block_b(x, block, chain, layer):
@@ -183,13 +187,7 @@ def _block_b(x, block, chain, layer):
 
 
 def _block_c(x, block, chain, pool):
-    branches = [
-        chain(x, f"{block}.branch1x1"),
-        chain(x, *_numbered(block, "branch7x7", 3)),
-        chain(x, *_numbered(block, "branch7x7dbl", 5)),
-        chain(pool(x), f"{block}.branch_pool"),
-    ]
-    return jnp.concatenate(branches, axis=3)
+    return _pooled_block(x, block, chain, pool, ("branch7x7", 3), ("branch7x7dbl", 5))
 
 
 def _block_d(x, block, chain, layer):

@@ -253,7 +253,7 @@ def _check_shapes(found: Any, expected: Any) -> None:
 
 def differing_keys(ours: dict[str, Any], stored: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """{"section.key": (our value, stored value)} of every leaf in which two configs differ."""
-    ours, stored = _flatten(ours), _flatten(stored)
+    ours, stored = flatten(ours), flatten(stored)
     return {
         key: (ours.get(key, MISSING), stored.get(key, MISSING))
         for key in sorted(ours.keys() | stored.keys())
@@ -261,11 +261,12 @@ def differing_keys(ours: dict[str, Any], stored: dict[str, Any]) -> dict[str, tu
     }
 
 
-def _flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
+def flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
+    """{"section.key": value} of every leaf of a config; tuples as lists, as JSON has them."""
     flat = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
     return flat

@@ -24,7 +24,14 @@ from jaxcolor.training.checkpoints import Checkpoints
 from jaxcolor.training.evaluation import evaluate, predict_samples
 from jaxcolor.training.health import Health
 from jaxcolor.training.progress import Progress
-from jaxcolor.training.reporting import EpochTiming, RunLog, timing_table, write_sample_sheet
+from jaxcolor.training.reporting import (
+    EpochTiming,
+    RunLog,
+    epoch_line,
+    losses_in_words,
+    timing_table,
+    write_sample_sheet,
+)
 from jaxcolor.training.state import GanState
 
 STEPS_IN_FLIGHT = 2
@@ -206,7 +213,8 @@ class _Run:
         )
         self.compile_seconds = 0.0
         self.log.timing(timing)
-        line = _epoch_line(timing, np.diff(ends), self.plan, self.last_metrics, scores)
+        options = {"epochs": self.plan.epochs, "best_by": self.plan.best_by}
+        line = epoch_line(timing, np.diff(ends), self.last_metrics, scores, **options)
         print(line, flush=True)
         advice = self.parts.advise(timing.data_wait_share)
         if advice:
@@ -331,7 +339,7 @@ class _Run:
             tqdm.write(warning)
         if bar.disable:
             return
-        bar.set_postfix_str(f"{_losses_in_words(means)}, all epochs {self._time_left(bar)} left")
+        bar.set_postfix_str(f"{losses_in_words(means)}, all epochs {self._time_left(bar)} left")
 
     def _time_left(self, bar: tqdm) -> str:
         """Training time of the steps to come, at the rate of this epoch."""
@@ -371,41 +379,6 @@ class _Run:
             leave=False,
             dynamic_ncols=True,
         )
-
-
-def _epoch_line(
-    timing: EpochTiming,
-    step_seconds: np.ndarray,
-    plan: Plan,
-    metrics: dict[str, float],
-    scores: dict[str, float],
-) -> str:
-    compiled = f", compile {timing.compile_seconds:.1f} s" if timing.compile_seconds else ""
-    bad = timing.replaced_pictures
-    replaced = f" | {bad} unreadable pictures replaced" if bad else ""
-    decides = "" if plan.best_by in ("l1", "psnr") else f", {plan.best_by} "
-    decides += f"{scores[plan.best_by]:.4f}" if decides else ""
-    first, median, third = 1e3 * np.quantile(step_seconds, (0.25, 0.5, 0.75))
-    return (
-        f"epoch {timing.epoch}/{plan.epochs}: {timing.seconds:.1f} s, "
-        f"step {median:.1f} ms ({first:.1f}..{third:.1f}), "
-        f"{timing.images_per_second:.2f} images/s, waiting for data "
-        f"{timing.data_wait_share:.1%}{compiled}, validation {timing.validation_seconds:.1f} s, "
-        f"checkpoint {timing.checkpoint_seconds:.1f} s | {_losses_in_words(metrics)} "
-        f"| validation L1 {scores['l1']:.4f}, PSNR {scores['psnr']:.2f} dB"
-        f"{decides}{replaced}"
-    )
-
-
-def _losses_in_words(metrics: dict[str, float]) -> str:
-    """The losses that there are: "G l1 0.123 adversarial 0.700, D 1.386"."""
-    parts = [
-        f"{name} {metrics[f'generator/{name}']:.3f}"
-        for name in ("l1", "l2", "adversarial")
-        if f"generator/{name}" in metrics
-    ]
-    judged = "discriminator/loss" in metrics
-    return f"G {' '.join(parts)}" + judged * f", D {metrics.get('discriminator/loss', 0):.3f}"
 
 
 @contextlib.contextmanager

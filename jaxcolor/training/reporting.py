@@ -154,6 +154,52 @@ def _keep_rows(path: Path, is_kept: Callable[[str], bool]) -> None:
     temporary.replace(path)
 
 
+def epoch_line(
+    timing: EpochTiming,
+    step_seconds: np.ndarray,
+    metrics: dict[str, float],
+    scores: dict[str, float],
+    *,
+    epochs: int,
+    best_by: str,
+) -> str:
+    """What is printed after an epoch, in one line.
+
+    Args:
+      timing: of the epoch.
+      step_seconds: of each of its steps.
+      metrics: means of the last training steps.
+      scores: of the validation; `best_by` is among them.
+      epochs: of the whole training.
+      best_by: the metric that says which checkpoint is best, shown beside L1 and PSNR.
+    """
+    compiled = f", compile {timing.compile_seconds:.1f} s" if timing.compile_seconds else ""
+    bad = timing.replaced_pictures
+    replaced = f" | {bad} unreadable pictures replaced" if bad else ""
+    decides = "" if best_by in ("l1", "psnr") else f", {best_by} {scores[best_by]:.4f}"
+    first, median, third = 1e3 * np.quantile(step_seconds, (0.25, 0.5, 0.75))
+    return (
+        f"epoch {timing.epoch}/{epochs}: {timing.seconds:.1f} s, "
+        f"step {median:.1f} ms ({first:.1f}..{third:.1f}), "
+        f"{timing.images_per_second:.2f} images/s, waiting for data "
+        f"{timing.data_wait_share:.1%}{compiled}, validation {timing.validation_seconds:.1f} s, "
+        f"checkpoint {timing.checkpoint_seconds:.1f} s | {losses_in_words(metrics)} "
+        f"| validation L1 {scores['l1']:.4f}, PSNR {scores['psnr']:.2f} dB"
+        f"{decides}{replaced}"
+    )
+
+
+def losses_in_words(metrics: dict[str, float]) -> str:
+    """The losses that there are: "G l1 0.123 adversarial 0.700, D 1.386"."""
+    parts = [
+        f"{name} {metrics[f'generator/{name}']:.3f}"
+        for name in ("l1", "l2", "adversarial")
+        if f"generator/{name}" in metrics
+    ]
+    loss = metrics.get("discriminator/loss")
+    return f"G {' '.join(parts)}" + (f", D {loss:.3f}" if loss is not None else "")
+
+
 def timing_table(path: Path) -> str:
     """All rows of a timing.csv, with aligned columns and one line a row."""
     with path.open(encoding="utf-8", newline="") as file:
