@@ -1,7 +1,6 @@
 """python -m jaxcolor colorize: files and folders of pictures, coloured."""
 
 import argparse
-import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,7 @@ from jaxcolor.colorize import Colorizer, jobs, picture_files
 from jaxcolor.colorize.colorizer import check_render_size
 from jaxcolor.colorize.jobs import Job
 from jaxcolor.colorize.picture_files import Picture
-from jaxcolor.command import errors_as_lines, set_up_jax
+from jaxcolor.command import errors_as_lines, make_parser, set_up_jax
 from jaxcolor.data.check_report import printable
 from jaxcolor.data.pictures import expand
 from jaxcolor.errors import ConfigError, UserError, WorkdirError
@@ -33,12 +32,7 @@ exit status is then 1."""
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    words = argparse.ArgumentParser(
-        "python -m jaxcolor colorize",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    words = make_parser("colorize", DESCRIPTION)
     add = words.add_argument
     add("inputs", nargs="+", metavar="INPUT", help="files, folders, quoted patterns")
     add("--model", required=True, metavar="WORKDIR", help="of a training")
@@ -56,13 +50,7 @@ def parser() -> argparse.ArgumentParser:
     add("--batch_size", type=int, default=0, help="default: 1 on a CPU, 8 on accelerators")
     limit = f"largest picture that is read; default: {picture_files.MAX_PIXELS}"
     add("--max_pixels", type=int, default=picture_files.MAX_PIXELS, metavar="N", help=limit)
-    words.error = _usage_error
     return words
-
-
-def _usage_error(message: str) -> None:
-    sys.stderr.write(f"error: {message}\n")
-    raise SystemExit(2)
 
 
 def main(argv: Sequence[str]) -> int:

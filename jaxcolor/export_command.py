@@ -1,7 +1,6 @@
 """python -m jaxcolor export: a trained generator for others, each file checked as it is written."""
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxcolor import exported, exported_programs
-from jaxcolor.command import errors_as_lines, set_up_jax
+from jaxcolor.command import errors_as_lines, make_parser, set_up_jax
 from jaxcolor.data.check_report import printable
 from jaxcolor.errors import ConfigError, UserError, WorkdirError
 from jaxcolor.model_card import UNKNOWN_LICENSE, model_card
@@ -34,12 +33,7 @@ Each file is read back and compared with the original on random inputs."""
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    words = argparse.ArgumentParser(
-        "python -m jaxcolor export",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    words = make_parser("export", DESCRIPTION)
     add = words.add_argument
     add("workdir", metavar="WORKDIR", help="of a training, or another export")
     add("--out", required=True, metavar="DIR", help="where the files go")
@@ -48,13 +42,7 @@ def parser() -> argparse.ArgumentParser:
     add("--statistics", choices=INFERENCE_STATISTICS, help="of batch norm; default: the config's")
     add("--license", default=UNKNOWN_LICENSE, metavar="NAME", help="of the weights, for the card")
     add("--overwrite", action="store_true", help="replace an export in DIR")
-    words.error = _usage_error
     return words
-
-
-def _usage_error(message: str) -> None:
-    sys.stderr.write(f"error: {message}\n")
-    raise SystemExit(2)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -1,11 +1,10 @@
 """python -m jaxcolor import: weights of pytorch-CycleGAN-and-pix2pix as a workdir of ours."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from jaxcolor import weights_import
-from jaxcolor.command import errors_as_lines, set_up_jax
+from jaxcolor.command import errors_as_lines, make_parser, set_up_jax
 from jaxcolor.data.check_report import printable
 from jaxcolor.errors import WorkdirError
 from jaxcolor.training.state import parameter_count
@@ -22,12 +21,7 @@ trust in the file is needed: nothing of it is executed."""
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    words = argparse.ArgumentParser(
-        "python -m jaxcolor import",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    words = make_parser("import", DESCRIPTION)
     add = words.add_argument
     add("files", nargs="+", metavar="FILE", help="of a generator, a discriminator or both")
     add("--out", required=True, metavar="WORKDIR", help="a new directory")
@@ -44,13 +38,7 @@ def parser() -> argparse.ArgumentParser:
         help="what it colours; default: given, or luma of a network with one input channel",
     )
     add("--image_size", type=int, default=0, help="with a discriminator alone; default: 256")
-    words.error = _usage_error
     return words
-
-
-def _usage_error(message: str) -> None:
-    sys.stderr.write(f"error: {message}\n")
-    raise SystemExit(2)
 
 
 def main(argv: Sequence[str]) -> int:
