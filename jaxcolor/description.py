@@ -4,7 +4,8 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from jaxcolor.experiment import Experiment, compile_train_step
+from jaxcolor.experiment import Experiment
+from jaxcolor.programs import compile_train_step
 
 TABLE_WIDTH = 110
 

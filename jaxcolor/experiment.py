@@ -4,13 +4,10 @@ Every section of the config holds the keyword arguments of one constructor.
 """
 
 import functools
-import itertools
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from jaxcolor import configuration, parallel
@@ -23,7 +20,7 @@ from jaxcolor.models.patchgan import PatchGAN
 from jaxcolor.models.unet import UNet
 from jaxcolor.settings import DISCRIMINATOR_SECTIONS, Settings, read_settings
 from jaxcolor.training import loop, optimizers, steps
-from jaxcolor.training.state import GanState, Networks, Optimizers, create_state, from_linen
+from jaxcolor.training.state import Networks, Optimizers, create_state, from_linen
 
 CHANNELS = 3
 # By generator.architecture; the section's other keys are the constructor's.
@@ -311,83 +308,3 @@ def _optimizers(values: dict, settings: Settings, plan: loop.Plan) -> dict[str, 
         )
         for name, more in fixed.items()
     }
-
-
-def compile_train_step(experiment: Experiment) -> jax.stages.Compiled:
-    """The training step, compiled for the experiment's devices and shapes."""
-    return _lower_train_step(experiment).compile()
-
-
-class Programs(NamedTuple):
-    """What training runs, compiled: see `Functions`.
-
-    Attributes:
-      train_step: donates the state.
-      evaluation_step: of one validation batch.
-      predict: of one picture.
-      is_finite: of a state.
-    """
-
-    train_step: jax.stages.Compiled
-    evaluation_step: jax.stages.Compiled
-    predict: jax.stages.Compiled
-    is_finite: jax.stages.Compiled
-
-
-def compile_programs(experiment: Experiment) -> Programs:
-    """All programs of a training; each is compiled while Python traces the next."""
-    with ThreadPoolExecutor() as threads:
-        lowered = itertools.chain([_lower_train_step(experiment)], _lower_evaluation(experiment))
-        compiling = [threads.submit(program.compile) for program in lowered]
-        return Programs(*(program.result() for program in compiling))
-
-
-def _lower_train_step(experiment: Experiment) -> jax.stages.Lowered:
-    state, batch, rng = _describe_inputs(experiment, experiment.settings.train.batch_size)
-    step = experiment.devices.wrap(experiment.functions.train_step, donate_state=True)
-    return step.lower(state, batch, rng)
-
-
-def _lower_evaluation(experiment: Experiment) -> Iterator[jax.stages.Lowered]:
-    """The evaluation step, the prediction of one picture, and `is_finite`."""
-    devices, functions = experiment.devices, experiment.functions
-    state, batch, rng = _describe_inputs(experiment, evaluation_batch_size(experiment))
-    for name, kind in (("mask", np.float32), ("index", np.int32)):
-        shape = batch["target"].shape[:1]
-        batch[name] = jax.ShapeDtypeStruct(shape, kind, sharding=devices.sharded)
-    yield devices.wrap(functions.evaluation_step).lower(state, batch, rng)
-    one = jax.ShapeDtypeStruct(
-        (1, *batch["condition"].shape[1:]), np.uint8, sharding=devices.replicated
-    )
-    yield jax.jit(functions.predict).lower(state, one, rng)
-    yield jax.jit(steps.is_finite).lower(state)
-
-
-def evaluation_batch_size(experiment: Experiment) -> int:
-    """The batch size of validation, rounded up to a multiple of the devices: padding is masked."""
-    count = experiment.devices.device_count
-    return -(-experiment.settings.evaluation.batch_size // count) * count
-
-
-def describe_state(experiment: Experiment) -> GanState:
-    """A state's shapes, types and placement, with nothing computed."""
-    state = jax.eval_shape(experiment.functions.create_state, jax.random.key(0))
-    return _replicated(experiment, state)
-
-
-def _describe_inputs(experiment: Experiment, batch_size: int):
-    """Shapes, types and placement of a state, a batch and a root key."""
-    size = experiment.settings.data.image_size
-    batch = {
-        name: jax.ShapeDtypeStruct(
-            (batch_size, size, size, channels), np.uint8, sharding=experiment.devices.sharded
-        )
-        for name, channels in (("condition", experiment.condition_channels), ("target", CHANNELS))
-    }
-    rng = _replicated(experiment, jax.eval_shape(jax.random.key, 0))
-    return describe_state(experiment), batch, rng
-
-
-def _replicated(experiment: Experiment, tree):
-    sharding = experiment.devices.replicated
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)

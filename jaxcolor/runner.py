@@ -8,10 +8,11 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from jaxcolor import programs
 from jaxcolor.data import pipeline
 from jaxcolor.data.bad_records import BadRecords, read_or_replace
 from jaxcolor.errors import WorkdirError
-from jaxcolor.experiment import Experiment, compile_programs, evaluation_batch_size
+from jaxcolor.experiment import Experiment
 from jaxcolor.loader_advice import Advice
 from jaxcolor.starting_point import initial_state
 from jaxcolor.training import loop
@@ -77,12 +78,15 @@ def make_parts(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) 
     ]
     print("compiling ...", flush=True)
     started = time.perf_counter()
-    programs = compile_programs(experiment)
+    train_step = programs.compile_train_step(experiment)
+    is_finite = programs.compile_is_finite(experiment)
     seconds = time.perf_counter() - started
     print(f"compiled in {seconds:.1f} s", flush=True)
     return loop.Parts(
         parallel=experiment.devices,
-        **programs._asdict(),
+        train_step=train_step,
+        is_finite=is_finite,
+        compile_validation=functools.partial(programs.compile_validation, experiment),
         compile_seconds=seconds,
         open_batches=functools.partial(_open_batches, experiment, bad[0]),
         count_bad=lambda: sum(records.take_count() for records in bad),
@@ -90,7 +94,7 @@ def make_parts(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) 
         validation_batches=pipeline.validation_batches(
             validation,
             data.validation,
-            batch_size=evaluation_batch_size(experiment),
+            batch_size=programs.evaluation_batch_size(experiment),
             on_bad=bad[1].note,
         ),
         samples=_samples(experiment),

@@ -5,7 +5,8 @@ from pathlib import Path
 import jax
 
 from jaxcolor.errors import ConfigError
-from jaxcolor.experiment import Experiment, describe_state
+from jaxcolor.experiment import Experiment
+from jaxcolor.programs import describe_state
 from jaxcolor.training.checkpoints import MISSING, Checkpoints, differing_keys
 from jaxcolor.training.state import GanState
 

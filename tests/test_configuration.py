@@ -54,6 +54,7 @@ LAYERS = {
         "__main__",
         "workdir",
         "experiment",
+        "programs",
         "starting_point",
         "runner",
         "compare",

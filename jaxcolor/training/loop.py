@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,10 +87,10 @@ class Parts(NamedTuple):
     Attributes:
       parallel: places batches.
       train_step: compiled function of (state, batch, rng); donates the state.
-      compile_seconds: how long compiling everything took.
-      evaluation_step: compiled function of (state, batch, rng).
-      predict: compiled function of (state, condition, rng).
       is_finite: compiled function of a state.
+      compile_validation: gives two compiled functions, `evaluation_step` of (state, batch, rng)
+        and `predict` of (state, condition, rng); called in a thread beside the first epoch.
+      compile_seconds: how long compiling the others took.
       open_batches: step -> iterator of training batches from that step on, with close().
       count_bad: how many records were replaced since it was last called.
       advise: share of the time spent waiting for data -> a line of advice, or "".
@@ -102,10 +103,9 @@ class Parts(NamedTuple):
 
     parallel: DataParallel
     train_step: Callable
-    compile_seconds: float
-    evaluation_step: Callable
-    predict: Callable
     is_finite: Callable
+    compile_validation: Callable
+    compile_seconds: float
     open_batches: Callable
     count_bad: Callable[[], int]
     advise: Callable[[float], str]
@@ -139,8 +139,8 @@ def train(state: GanState, rng: jax.Array, *, plan: Plan, parts: Parts) -> GanSt
     log = RunLog(parts.workdir, first_step, first_epoch)
     batches = parts.open_batches(first_step)
     try:
-        with _stop_requests() as stop:
-            run = _Run(state, first_step, rng, plan, parts, log, batches, stop)
+        with _stop_requests() as stop, futures.ThreadPoolExecutor(1) as compiler:
+            run = _Run(state, first_step, rng, plan, parts, log, batches, stop, compiler)
             for epoch in range(first_epoch, plan.epochs + 1):
                 run.run_epoch(epoch)
                 if run.has_stalled():
@@ -170,10 +170,11 @@ def explain_stop(progress: Progress, plan: Plan) -> str:
 class _Run:
     """The moving parts of one call of `train`."""
 
-    def __init__(self, state, step, rng, plan, parts, log, batches, stop):
+    def __init__(self, state, step, rng, plan, parts, log, batches, stop, compiler):
         self.state, self.step, self.rng = state, step, rng
         self.plan, self.parts, self.log, self.batches = plan, parts, log, batches
-        self.stop = stop
+        self.stop, self.compiler = stop, compiler
+        self.validation: futures.Future | None = None
         self.unfetched: deque[tuple[int, dict[str, jax.Array]]] = deque()
         self.unreported: list[tuple[int, dict[str, float]]] = []
         self.compile_seconds = parts.compile_seconds
@@ -189,10 +190,11 @@ class _Run:
         """Trains to the end of `epoch`, validates, saves and reports."""
         ends, waited, saving = self._train_steps(epoch)
         steps, seconds = len(ends) - 1, ends[-1]
+        self._await_validation()
         started = time.perf_counter()
         try:
             scores = self._validate(epoch)
-        except DataError:
+        except (DataError, RuntimeError):  # the latter of XLA: out of memory, for one
             self._save_and_wait()
             raise
         validated = time.perf_counter()
@@ -253,6 +255,7 @@ class _Run:
                 if len(in_flight) >= STEPS_IN_FLIGHT:
                     jax.block_until_ready(in_flight.popleft())
                     ends.append(time.perf_counter() - started - saving)
+                    self._compile_validation()
                 bar.update(self.plan.batch_size)
                 if (self.step - 1) % self.plan.log_every == 0:
                     self._report(self.step - 1, epoch, bar)  # late, so as not to wait
@@ -348,16 +351,29 @@ class _Run:
         seconds = progress["elapsed"] / done * self.plan.batch_size if done else 0.0
         return tqdm.format_interval((self.plan.total_steps - self.step) * seconds)
 
+    def _compile_validation(self) -> futures.Future:
+        if self.validation is None:
+            self.validation = self.compiler.submit(self.parts.compile_validation)
+        return self.validation
+
+    def _await_validation(self) -> None:
+        """Waits for what validation runs; an error in it is raised where it is used."""
+        started = time.perf_counter()
+        if not self._compile_validation().done():
+            futures.wait([self.validation])
+            self.compile_seconds += time.perf_counter() - started
+
     def _validate(self, epoch: int) -> dict[str, float]:
         parts = self.parts
-        options = {"step": parts.evaluation_step, "parallel": parts.parallel}
+        programs = self.validation.result()
+        options = {"step": programs.evaluation_step, "parallel": parts.parallel}
         options |= {"names": self.plan.metrics}
         scores = evaluate(self.state, parts.validation_batches, self.rng, **options)
         if math.isnan(scores["l1"]):  # parameters so large that the networks overflow
             self._stop_at_bad_loss(self.step, {"validation l1": math.nan})
         self.log.metrics(self.step, epoch, "validation", scores)
         conditions, targets = parts.samples["condition"], parts.samples["target"]
-        options = {"predict": parts.predict, "parallel": parts.parallel}
+        options = {"predict": programs.predict, "parallel": parts.parallel}
         pictures = predict_samples(self.state, conditions, self.rng, **options)
         heading = f"epoch {epoch}: validation L1 {scores['l1']:.3f}, PSNR {scores['psnr']:.2f} dB"
         path = parts.workdir / "samples" / f"epoch_{epoch:04d}.png"
