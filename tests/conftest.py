@@ -7,15 +7,12 @@ from pathlib import Path
 
 import pytest
 
-SHIPPED_ENVIRONMENT = dict(os.environ)
 # Optimised less, XLA compiles twice as fast; runs in processes of their own are as shipped.
-os.environ["XLA_FLAGS"] = " ".join(
-    [
-        os.environ.get("XLA_FLAGS", ""),
-        "--xla_force_host_platform_device_count=8",
-        "--xla_backend_optimization_level=0",
-    ]
-)
+_FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+# The workers of pytest-xdist inherit what its controller has set already.
+_given = os.environ.get("XLA_FLAGS", "").removesuffix(_FLAGS).strip()
+SHIPPED_ENVIRONMENT = dict(os.environ) | {"XLA_FLAGS": _given}
+os.environ["XLA_FLAGS"] = f"{_given} {_FLAGS}"
 os.environ["JAX_PLATFORMS"] = "cpu"
 
 ROOT = Path(__file__).parents[1]
