@@ -8,8 +8,12 @@ a*b*. A predicted colour that sRGB lacks at its lightness loses chroma, never li
 command line the lightness is that of the condition, in 256 steps of 0.39; validation uses the
 photograph's own, unrounded. No noise on the condition, since that would be noise in the result.
 
-Data: a folder of colour pictures of any size; the grey ones are made from them. Not run at full
-size: no cost or result is stated here.
+Data: a folder of colour pictures of any size; the grey ones are made from them. On 600
+ImageNet photographs, width 16 (generator.base_width and discriminator.base_width), batch 4, on two
+shared cores of an AMD EPYC Zen 3 (jax 0.10.2, float32, commit 7470d7fd43, other work beside it):
+56 s of compilation and three epochs of 85 to 101 s, 6.0 to 7.1 images/s; validation L1 0.112,
+0.121, 0.122, PSNR 22.4, 21.2, 21.4 dB, where the grey picture itself has 0.112 and 22.6: in three
+epochs it has begun to colour and does not yet hit. Not run at full width.
 """
 
 from ml_collections import ConfigDict

@@ -6,7 +6,10 @@ python run.py --config configs/unet_l2.py --config.data.path=DIR   # side-by-sid
 No discriminator; all else, dropout included, is as in pix2pix.py, so that the two compare. The
 weight of 100 only keeps the loss far above Adam's epsilon: Adam does not see the scale of a loss.
 
-Data: as for pix2pix.py. Not run at full size: no cost or result is stated here.
+Data: as for pix2pix.py. The first command, width 16, on two shared cores of an AMD EPYC Zen 3 (jax
+0.10.2, float32, commit 7470d7fd43, other work beside it): 29 s of compilation and three epochs of
+40 to 47 s, 8.4 to 10.0 images/s; validation L1 0.198, 0.153, 0.132, PSNR 20.1 dB (the drawing
+itself: 0.698, 7.3 dB). docs/gan_vs_unet.md has it on pictures. Not run at full width.
 """
 
 from ml_collections import ConfigDict
