@@ -20,6 +20,7 @@ from jaxcolor.data.pictures import BACKGROUNDS
 from jaxcolor.data.transforms import FITS, METHODS
 from jaxcolor.errors import ConfigError, UserError, WorkdirError
 from jaxcolor.evaluation_data import Pictures, Predictions
+from jaxcolor.evaluation_place import make_directory
 from jaxcolor.evaluation_results import (
     BY_PICTURE,
     SCHEMA,
@@ -123,7 +124,7 @@ def evaluate(values: argparse.Namespace, changes: dict[str, Any]) -> Evaluation:
     perceptual = Perceptual(names, values.weights)
     network, found = _open(values, changes)
     pictures = found.pictures if isinstance(found, Predictions) else found
-    out = _output(values, pictures)
+    out = make_directory(values, pictures)
     count = len(pictures.source)
     bar = tqdm(total=count, desc="evaluating", unit="img", disable=None, dynamic_ncols=True)
     with bar:
@@ -195,20 +196,6 @@ def _open(
     if matched.without:
         print(f"{matched.without} of the pictures have no prediction and are left out")
     return None, matched
-
-
-def _output(values: argparse.Namespace, pictures: Pictures) -> Path:
-    """The directory of the result, made."""
-    name = pictures.split
-    if values.predictions is not None:
-        name = "_".join(filter(None, (name, Path(values.predictions).resolve().name)))
-        name += values.suffix
-    out = Path(values.out or Path(values.workdir or ".", "evaluation", name)).expanduser()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WorkdirError(f"--out {out} cannot be made ({error.strerror})") from error
-    return out
 
 
 def _predictor(network: Trained | None, found: Pictures | Predictions, seed: int):

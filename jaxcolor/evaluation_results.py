@@ -103,6 +103,15 @@ class Evaluation(NamedTuple):
             writer.writerow(repr(x) if isinstance(x, float) else x for x in row)
 
 
+def is_evaluation(directory: str | Path) -> bool:
+    """Whether an evaluation of ours is there, of this version or another."""
+    try:
+        summary = json.loads((Path(directory) / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(summary, dict) and {"schema", "metrics", "protocol"} <= summary.keys()
+
+
 def _write(path, fill):
     """Writes a text file whole or not at all."""
     temporary = path.with_name(path.name + ".tmp")

@@ -68,6 +68,7 @@ LAYERS = {
         "evaluation_sheets",
         "evaluation_table",
         "evaluation_data",
+        "evaluation_place",
         "evaluate_command",
         "reference_weights",
         "weights_import",
