@@ -133,6 +133,29 @@ def test_a_workdir_with_nothing_to_compare_is_named(tmp_path):
             command.compare([str(tmp_path / "one"), str(tmp_path / name)], tmp_path / "x.html")
 
 
+def test_only_an_earlier_report_is_replaced(tmp_path, monkeypatch):
+    words = [str(make_workdir(tmp_path / name)) for name in ("one", "other")]
+    out = tmp_path / "report.html"
+    for _ in range(2):
+        command.compare(words, out)
+    assert out.stat().st_size > 1000
+    out.write_text("<!DOCTYPE html>mine")
+    with pytest.raises(UserError, match="is there and no report of compare"):
+        command.compare(words, out)
+    assert out.read_text() == "<!DOCTYPE html>mine"
+    with pytest.raises(UserError, match="is a directory"):
+        command.compare(words, tmp_path / "one")
+    out.unlink()
+
+    def fail(path, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(out), "replace", fail)
+    with pytest.raises(UserError, match="No space left"):
+        command.compare(words, out)
+    assert not list(tmp_path.glob("report*"))
+
+
 def test_long_histories_are_thinned_to_their_means(tmp_path):
     rows = [
         {"step": step, "epoch": 1 + (step - 1) // 500, "kind": "train", "x": float(step % 2)}

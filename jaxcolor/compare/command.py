@@ -1,12 +1,13 @@
 """python -m jaxcolor compare: runs on the same pictures, side by side in one HTML file."""
 
+import contextlib
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from jaxcolor import evaluate_command
 from jaxcolor.command import errors_as_lines, make_parser, set_up_jax
-from jaxcolor.compare.page import render
+from jaxcolor.compare.page import MARK, render
 from jaxcolor.compare.runs import Run, parse_runs, read_member, require_same_pictures
 from jaxcolor.compare.scores import score_runs
 from jaxcolor.compare.sheets import choose_rows
@@ -14,6 +15,8 @@ from jaxcolor.data.check_report import printable
 from jaxcolor.errors import DataError, WorkdirError
 from jaxcolor.evaluation_results import Evaluation
 from jaxcolor.training.checkpoints import Checkpoints
+
+LENGTH_OF_HEAD = 512
 
 DESCRIPTION = """\
 Compares trainings on the same pictures, in one HTML file that any browser shows without a network.
@@ -60,6 +63,7 @@ def compare(
       ComparisonError: the runs cannot be compared, saying what differs.
       UserError: a workdir has no evaluation, and none can be made.
     """
+    _refuse_to_replace(out)
     runs = []
     for label, workdirs in parse_runs(words).items():
         for workdir in workdirs:
@@ -68,15 +72,39 @@ def compare(
     require_same_pictures(runs)
     rows = choose_rows(runs, first=max(first, 0), different=max(different, 0))
     page = render(runs, score_runs(runs), *rows, version=_version())
+    _write(out, page)
+    return runs
+
+
+def _refuse_to_replace(out: Path) -> None:
+    """Raises WorkdirError for a file that is no report of ours."""
+    try:
+        if out.is_dir():
+            raise WorkdirError(f"--out {out} is a directory: name a file, such as report.html")
+        if out.exists():
+            with out.open("rb") as file:
+                if MARK.encode() not in file.read(LENGTH_OF_HEAD):
+                    raise WorkdirError(
+                        f"--out {out} is there and no report of compare: name another file, or "
+                        "remove it"
+                    )
+    except OSError as error:
+        raise WorkdirError(f"--out {out} cannot be written ({error.strerror})") from error
+
+
+def _write(out: Path, page: str) -> None:
+    """Writes the report whole or not at all."""
+    temporary = out.with_name(out.name + ".tmp")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = out.with_name(out.name + ".tmp")
         # Names of files may hold bytes that are no text.
         temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
         temporary.replace(out)
     except OSError as error:
         raise WorkdirError(f"--out {out} cannot be written ({error.strerror})") from error
-    return runs
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _evaluate_if_stale(workdir: Path, split: str) -> None:
