@@ -50,8 +50,10 @@ Measures every picture of a split, or of a folder, and prints a table.
   evaluate WORKDIR --predictions DIR              pictures made elsewhere, matched by name
   evaluate --predictions DIR --targets DIR        likewise, without any network
 
-Writes summary.json, pictures.csv, best.png, worst.png and pictures/ into --out. Other settings of
-the pictures are given as in the config: --data.fit=crop."""
+Writes summary.json, pictures.csv, best.png, worst.png and pictures/ into --out: by default into
+WORKDIR/evaluation/SPLIT, which compare reads. Other pictures, predictions, checkpoints and ways to
+predict have names of their own there, such as all_DIR, val_latest or val_dropout. Other settings
+of the pictures are given as in the config: --data.fit=crop, in val_fit_crop."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -59,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
     words = make_parser("evaluate", DESCRIPTION)
     add = words.add_argument
     add("workdir", nargs="?", metavar="WORKDIR", help="of a training")
-    add("--checkpoint", default="best", metavar="best|latest|STEP", help="default: best")
+    add("--checkpoint", metavar="best|latest|STEP", help="default: best")
     add("--split", choices=evaluation_data.SPLITS, help="default: val, or all of an undivided DIR")
     add("--path", metavar="DIR", help="other pictures, in any layout that training reads")
     add("--metrics", default="", metavar="A,B", help=f"or all: {', '.join(ALL)}")
@@ -68,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="of the dropout masks")
     add("--batch_size", type=int, default=BATCH_SIZE, help="changes the speed alone")
     add("--weights", metavar="DIR", help="weights of LPIPS and feature nets; docs/weights.md")
-    add("--out", metavar="DIR", help="default: WORKDIR/evaluation/SPLIT")
+    add("--out", metavar="DIR", help="default: WORKDIR/evaluation/SPLIT, see above")
     add("--predictions", metavar="DIR", help="pictures made elsewhere, to measure instead")
     add("--suffix", default="", help="after a picture's name in those, as -fake in 12-fake.png")
     add("--targets", metavar="DIR", help="the truths of --predictions, without a WORKDIR")
@@ -122,9 +124,12 @@ def evaluate(values: argparse.Namespace, changes: dict[str, Any]) -> Evaluation:
     started = time.perf_counter()
     names = _choose_metrics(values.metrics)
     perceptual = Perceptual(names, values.weights)
-    network, found = _open(values, changes)
+    trained_network = None
+    if values.workdir is not None:
+        trained_network = trained.load_trained(values.workdir, values.checkpoint or "best")
+    network, found = _open(values, changes, trained_network)
     pictures = found.pictures if isinstance(found, Predictions) else found
-    out = make_directory(values, pictures)
+    out = make_directory(values, pictures, changes, trained_network and trained_network.experiment)
     count = len(pictures.source)
     bar = tqdm(total=count, desc="evaluating", unit="img", disable=None, dynamic_ncols=True)
     with bar:
@@ -165,13 +170,12 @@ def _choose_metrics(words: str) -> list[str]:
 
 
 def _open(
-    values: argparse.Namespace, changes: dict[str, Any]
+    values: argparse.Namespace, changes: dict[str, Any], network: Trained | None
 ) -> tuple[Trained | None, Pictures | Predictions]:
     """The network, if one is to predict, and the pictures."""
     if values.path is not None:
         changes = changes | {"path": values.path}
-    network = None
-    if values.workdir is None:
+    if network is None:
         if changes:
             raise ConfigError("--data is for use with a WORKDIR: see --help for --targets")
         data = DataSettings(
@@ -183,7 +187,6 @@ def _open(
         )
         pictures = evaluation_data.open_targets(values.targets, data, tqdm.write)
     else:
-        network = trained.load_trained(values.workdir, values.checkpoint)
         mode = network.experiment.settings.evaluation
         dropout = mode.dropout if values.dropout is None else values.dropout
         network = network.with_inference(values.statistics or mode.statistics, dropout)

@@ -12,6 +12,7 @@ from small_workdir import make_workdir
 
 from jaxcolor import colorspace, evaluate_command, evaluation_data, perceptual_measurement
 from jaxcolor.__main__ import main
+from jaxcolor.evaluation_place import make_directory
 from jaxcolor.evaluation_results import Evaluation
 from jaxcolor.evaluation_table import table
 from jaxcolor.perceptual import distances
@@ -130,6 +131,36 @@ def test_any_split_or_folder(workdir, evaluated, pictures, tmp_path):
     shutil.copy(pictures / "val" / "0002.png", one)
     found = evaluate(workdir, CHEAP, out, f"--path={one}")
     np.testing.assert_allclose(found.rows["l1"], evaluated.rows["l1"][2:3], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("", "val"),
+        ("--checkpoint best --statistics picture --no-dropout --seed 3", "val"),
+        ("--split train --path {pictures}", "train"),
+        ("--path {pictures}/val", "all_val"),
+        ("--checkpoint latest", "val_latest"),
+        ("--checkpoint 3 --statistics running", "val_step_3_running"),
+        ("--dropout --seed 3", "val_dropout_seed_3"),
+        ("--data.fit=crop --data.resize=bicubic", "val_fit_crop"),
+        ("--predictions {pictures}/train --suffix=-x --path {pictures}/val", "all_val_train-x"),
+    ],
+)
+def test_whatever_is_not_the_runs_own_has_a_directory_of_its_own(
+    workdir, pictures, tmp_path, words, name
+):
+    """And compare goes on finding the run's own."""
+    words = [str(tmp_path), *words.format(pictures=pictures).split()]
+    values, rest = evaluate_command.parser().parse_known_args(words)
+    changes = evaluation_data.parse_overrides(rest)
+    built = load_trained(workdir).experiment
+    if values.path:
+        changes["path"] = values.path
+    found = evaluation_data.open_pictures(built, values.split, changes, print)
+    changes.pop("path", None)
+    out = make_directory(values, found, changes, built)
+    assert out == tmp_path / "evaluation" / name
 
 
 def test_a_picture_that_cannot_be_read_is_left_out_and_named(workdir, pictures, tmp_path, capfd):
