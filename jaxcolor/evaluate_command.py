@@ -85,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Runs the command on its words; returns the exit status."""
     values, rest = parser().parse_known_args(list(argv))
-    with errors_as_lines() as status:
+    with errors_as_lines(stopped="stopped: this was not evaluated") as status:
         set_up_jax()
         _check(values)
         changes = evaluation_data.parse_overrides(rest)
@@ -131,6 +131,7 @@ def evaluate(values: argparse.Namespace, changes: dict[str, Any]) -> Evaluation:
     pictures = found.pictures if isinstance(found, Predictions) else found
     out = make_directory(values, pictures, changes, trained_network and trained_network.experiment)
     count = len(pictures.source)
+    values.batch_size = max(min(values.batch_size, count), 1)
     bar = tqdm(total=count, desc="evaluating", unit="img", disable=None, dynamic_ncols=True)
     with bar:
         measured = measure_pictures(

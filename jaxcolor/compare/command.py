@@ -37,7 +37,8 @@ def main(argv: Sequence[str]) -> int:
     words.add_argument("--first", type=int, default=8, help="pictures shown from the first on")
     words.add_argument("--different", type=int, default=4, help="pictures shown that differ most")
     values = words.parse_args(list(argv))
-    with errors_as_lines() as status:
+    stopped = "stopped without a report; finished evaluations are kept"
+    with errors_as_lines(stopped=stopped) as status:
         set_up_jax()
         out = Path(values.out).expanduser()
         compare(
