@@ -22,7 +22,6 @@ from jaxcolor.errors import ConfigError, UserError, WorkdirError
 from jaxcolor.evaluation_data import Pictures, Predictions
 from jaxcolor.evaluation_place import make_directory
 from jaxcolor.evaluation_results import (
-    BY_PICTURE,
     SCHEMA,
     Evaluation,
     bootstrap_interval,
@@ -30,8 +29,8 @@ from jaxcolor.evaluation_results import (
 )
 from jaxcolor.evaluation_sheets import write_pictures
 from jaxcolor.evaluation_table import table
-from jaxcolor.metrics import METRICS
-from jaxcolor.perceptual_measurement import DISTANCES, Perceptual
+from jaxcolor.metrics import BY_PICTURE, DISTANCES, METRICS
+from jaxcolor.perceptual_measurement import Perceptual
 from jaxcolor.picture_measurement import Measurements, measure_pictures
 from jaxcolor.settings import DataSettings
 from jaxcolor.trained import Trained

@@ -10,27 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcolor.errors import DataError
-from jaxcolor.metrics import METRICS, Metric
+from jaxcolor.metrics import BY_PICTURE
 
 SCHEMA = 1
 SUMMARY, PICTURES = "summary.json", "pictures.csv"
 # Columns of the table of pictures that are no quantities.
 LABELS = ("index", "name")
-
-
-def _lpips(name: str, backbone: str) -> Metric:
-    protocol = (
-        f"LPIPS v0.1 with {backbone} and its linear heads, of each picture at the size of the "
-        "evaluation, RGB in [-1, 1]; mean over pictures"
-    )
-    return Metric((name,), lambda means: means[name], "lower", "", protocol)
-
-
-PERCEPTUAL = {
-    "lpips_alex": _lpips("lpips_alex", "AlexNet"),
-    "lpips_vgg": _lpips("lpips_vgg", "VGG16"),
-}
-BY_PICTURE = METRICS | PERCEPTUAL
 
 
 class Evaluation(NamedTuple):

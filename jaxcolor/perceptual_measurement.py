@@ -8,12 +8,11 @@ import jax
 import numpy as np
 
 from jaxcolor.errors import UserError
-from jaxcolor.evaluation_results import PERCEPTUAL
+from jaxcolor.metrics import DISTANCES, PERCEPTUAL
 from jaxcolor.perceptual import distances, weights
 from jaxcolor.perceptual.features import FEATURES
 from jaxcolor.perceptual.lpips import lpips_by_picture
 
-DISTANCES = ("kernel_distance", "frechet_distance")
 # Inception first: what it measures can be compared with published numbers.
 _NETS = ("inception_v3", "efficientnet_lite0")
 _SUBSETS, _SUBSET_SIZE = 100, 1000

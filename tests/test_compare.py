@@ -86,6 +86,25 @@ def test_the_best_is_by_each_metrics_own_rule(tmp_path):
     assert [score.is_best for score in same["l1"].scores] == [True, True]
 
 
+def test_what_has_a_truth_is_best_near_it(tmp_path):
+    low = load("low", make_workdir(tmp_path / "low", error=0.1, chroma=15))
+    high = load("high", make_workdir(tmp_path / "high", error=0.3, chroma=27))
+    truth = {"low": 0.45, "high": 0.45}
+    for run, factor in ((low, 1.0), (high, 1.1)):
+        evaluation = run.members[0].evaluation
+        rows, entries = evaluation.rows, evaluation.summary["metrics"]
+        rows["sepia_chroma_target"] = 0.45 * rows["chroma_target"]
+        rows["sepia_chroma"] = factor * rows["sepia_chroma"]
+        entries["sepia_index"]["value"] *= factor
+        entries["sepia_index_target"] = entries["sepia_index"] | {"value": truth[run.label]}
+    found = scores_of(low, high)
+    worse, better = found["sepia_index"].scores  # 0.40 and 0.44 to 0.45
+    assert (worse.is_best, better.is_best) == (False, True)
+    assert worse.behind == pytest.approx(0.04)
+    assert worse.behind_interval == pytest.approx((0.04, 0.04))
+    assert [score.is_best for score in found["sepia_index_target"].scores] == [False, False]
+
+
 def test_seeds_are_averaged_and_their_spread_told(tmp_path):
     errors = (0.1, 0.2, 0.4)
     parts = [make_workdir(tmp_path / str(error), error=error) for error in errors]

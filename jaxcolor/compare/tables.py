@@ -12,7 +12,7 @@ from jaxcolor.compare.runs import Run
 from jaxcolor.compare.scores import MetricScores, Score
 from jaxcolor.training.checkpoints import flatten
 
-ARROWS = {"lower": "↓", "higher": "↑", "near 0": "→ 0", "near 1": "→ 1"}
+ARROWS = {"lower": "↓", "higher": "↑", "near 0": "→ 0", "near 1": "→ 1", "near truth": "→ truth"}
 SIGNIFICANT = 4
 NONE, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 FOOTNOTE = (
