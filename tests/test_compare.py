@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from comparisons import COUNT, make_workdir
 
-from jaxcolor.compare import command
+from jaxcolor.compare import command, stored
 from jaxcolor.compare.history import POINTS, read_history
 from jaxcolor.compare.runs import ComparisonError, Run, parse_runs, read_member
 from jaxcolor.compare.scores import score_runs
 from jaxcolor.errors import UserError
+from jaxcolor.evaluation_results import Evaluation
+from jaxcolor.training.checkpoints import Checkpoints
 
 HOSTILE = '<script>alert("stolen")</script>'
 
@@ -173,6 +175,40 @@ def test_only_an_earlier_report_is_replaced(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="No space left"):
         command.compare(words, out)
     assert not list(tmp_path.glob("report*"))
+
+
+@pytest.mark.parametrize("weights", [False, True])
+def test_numbers_that_can_be_measured_now_are_not_left_out(tmp_path, monkeypatch, capsys, weights):
+    """With one line on the others, however many runs lack them."""
+    monkeypatch.setenv("JAXCOLOR_WEIGHTS", str(tmp_path / "weights"))
+    (tmp_path / "weights").mkdir()
+    if weights:
+        (tmp_path / "weights" / "lpips_alex.npz").write_bytes(b"")
+    runs, asked = [make_workdir(tmp_path / name) for name in ("one", "other")], []
+
+    def evaluate(values, changes):
+        asked.append((values.workdir, values.metrics.split(",")))
+        return Evaluation.read(runs[0] / "evaluation" / "val")
+
+    monkeypatch.setattr(stored.evaluate_command, "evaluate", evaluate)
+    with Checkpoints(runs[1] / "checkpoints"):
+        pass  # there, and none is better than the one that was evaluated
+    path = runs[1] / "evaluation" / "val" / "summary.json"
+    summary = json.loads(path.read_text())
+    whole = dict.fromkeys((*stored.USUAL, "fid"), summary["metrics"]["l1"])
+    summary["metrics"] = {name: x for name, x in whole.items() if name != "lpips_alex"}
+    path.write_text(json.dumps(summary))
+    command.compare(list(map(str, runs)), tmp_path / "report.html")
+    output = capsys.readouterr().out
+    assert output.count("not measured of every run: ") == 1
+    assert "lpips_alex" in output
+    if weights:  # and what was there besides the usual is measured again
+        wanted = {*stored.USUAL, "frechet_distance"}
+        assert [(place, set(names)) for place, names in asked] == [(str(runs[1]), wanted)]
+    else:
+        assert asked == []
+    summary["missing"] = {"lpips_alex": "LPIPS (alex) needs pictures of 31 pixels or more"}
+    assert stored.lacking(summary) == []
 
 
 def test_long_histories_are_thinned_to_their_means(tmp_path):

@@ -43,7 +43,7 @@ def test_weights_that_are_missing_or_too_large_for_the_pictures_stop_it_at_once(
     with pytest.raises(ConfigError, match=r"^evaluation.metrics: lpips_alex: no weights of lpips"):
         small_experiment(pictures, evaluation__metrics=("lpips_alex",))
     monkeypatch.setattr(experiment.weights, "find", lambda name: {})
-    with pytest.raises(ConfigError, match="lpips_alex: LPIPS .* needs pictures of 31 pixels"):
+    with pytest.raises(ConfigError, match=r"lpips_alex: LPIPS .* needs pictures of 31 pixels"):
         small_experiment(pictures, evaluation__metrics=("lpips_alex",))
 
 
