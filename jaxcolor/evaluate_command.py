@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     add("--checkpoint", metavar="best|latest|STEP", help="default: best")
     add("--split", choices=evaluation_data.SPLITS, help="default: val, or all of an undivided DIR")
     add("--path", metavar="DIR", help="other pictures, in any layout that training reads")
-    add("--metrics", default="", metavar="A,B", help=f"or all: {', '.join(ALL)}")
+    add("--metrics", metavar="A,B", help=f"or all: {', '.join(ALL)}")
     add("--statistics", choices=INFERENCE_STATISTICS, help="of batch norm; default: the config's")
     add("--dropout", action=argparse.BooleanOptionalAction, help="default: the config's")
     add("--seed", type=int, default=0, help="of the dropout masks")
@@ -89,9 +89,14 @@ def main(argv: Sequence[str]) -> int:
         _check(values)
         changes = evaluation_data.parse_overrides(rest)
         try:
-            evaluate(values, changes)
+            found = evaluate(values, changes)
         except OSError as error:
             raise WorkdirError(f"{error.filename or 'the result'}: {error.strerror}") from error
+        missing = [name for name in _named(values.metrics) if name in found.summary["missing"]]
+        if missing:
+            raise ConfigError(
+                f"--metrics: {', '.join(missing)} could not be measured; the lines above say why"
+            )
     return status[0]
 
 
@@ -102,12 +107,29 @@ def _check(values: argparse.Namespace) -> None:
         raise ConfigError("--targets is for use without a WORKDIR: give --path")
     if values.targets and (values.path or values.split):
         raise ConfigError("--path and --split choose pictures of a WORKDIR: leave them out")
+    if values.weights is not None and not Path(values.weights).expanduser().is_dir():
+        raise ConfigError(f"--weights {values.weights} is no directory; see docs/weights.md")
+    _refuse_without_effect(values)
     if values.batch_size < 1:
         raise ConfigError(f"--batch_size {values.batch_size} must be at least 1")
     if not 0 <= values.seed < 2**32:
         raise ConfigError(f"--seed {values.seed} must be from 0 to 2**32 - 1")
     if values.image_size < 0:
         raise ConfigError(f"--image_size {values.image_size} must be positive")
+
+
+def _refuse_without_effect(values: argparse.Namespace) -> None:
+    """Raises ConfigError for an option that would change nothing."""
+    if values.predictions is not None:
+        for name in ("checkpoint", "statistics", "dropout"):
+            if getattr(values, name) is not None:
+                raise ConfigError(
+                    f"--{name} is of a network, and --predictions are measured instead of it: "
+                    "leave one of them out"
+                )
+    elif values.suffix or values.targets_suffix:
+        name = "suffix" if values.suffix else "targets_suffix"
+        raise ConfigError(f"--{name} is for use with --predictions")
 
 
 def evaluate(values: argparse.Namespace, changes: dict[str, Any]) -> Evaluation:
@@ -159,14 +181,20 @@ def evaluate(values: argparse.Namespace, changes: dict[str, Any]) -> Evaluation:
     return result
 
 
-def _choose_metrics(words: str) -> list[str]:
+def _choose_metrics(words: str | None) -> list[str]:
     """The metrics that --metrics names, in the order of all."""
-    asked = [word.strip() for word in words.split(",") if word.strip()]
+    asked = _named(words)
+    if words is not None and not asked:
+        raise ConfigError(f"--metrics is empty: leave it out, or name some of {', '.join(ALL)}")
     for name in asked:
         if name != "all" and name not in ALL:
             raise ConfigError(f"--metrics: there is no metric {name!r}; {likeness(name, ALL)}")
     chosen = ALL if "all" in asked else asked or USUAL
     return [name for name in ALL if name in chosen]
+
+
+def _named(words: str | None) -> list[str]:
+    return [word.strip() for word in (words or "").split(",") if word.strip()]
 
 
 def _open(
@@ -197,7 +225,11 @@ def _open(
     suffixes = {"suffix": values.suffix, "target_suffix": values.targets_suffix}
     matched = evaluation_data.match_predictions(pictures, values.predictions, **suffixes)
     if matched.without:
-        print(f"{matched.without} of the pictures have no prediction and are left out")
+        count = len(matched.source) + len(matched.without)
+        print(
+            f"{len(matched.without)} of {count} pictures have no prediction and are left out, such "
+            f"as {printable(matched.without[0])}"
+        )
     return None, matched
 
 
@@ -255,7 +287,7 @@ def _context(
         "fit": data.fit if data.image_size else "none",
         "image_size": data.image_size or size,
         "batch_size": values.batch_size,
-        "predictions": "float, not rounded to 8 bits" if network else "files of 8 bits",
+        "predictions": "float, not rounded to 8 bits" if network else "files, read with 8 bits",
     }
     if isinstance(found, Predictions):
         resized = f"resized to the truth by {data.resize}" if found.resized else "as they are"
@@ -280,6 +312,7 @@ def _context(
             "condition": pictures.condition,
             "split": pictures.split,
             "count": len(measured.rows["index"]),
+            "without_prediction": list(getattr(found, "without", ())),
             "digest": measured.digest,
             "trained_on": derived.get("training_names"),
         },

@@ -39,7 +39,8 @@ class Evaluation(NamedTuple):
         """
         directory = Path(directory)
         try:
-            summary = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
+            text = (directory / SUMMARY).read_text(encoding="utf-8")
+            summary = json.loads(text, parse_constant=_refuse_constant)
             if summary["schema"] != SCHEMA:
                 raise DataError(
                     f"{directory / SUMMARY} has schema {summary['schema']}, this program reads "
@@ -52,20 +53,22 @@ class Evaluation(NamedTuple):
                 name: np.array(column, str if name == "name" else float)
                 for name, column in columns.items()
             }
+            if not np.isfinite(rows["index"]).all():
+                raise ValueError(f"{PICTURES} has a picture whose index is no number")
             rows["index"] = rows["index"].astype(np.int64)
+            for entry in summary["metrics"].values():
+                entry["value"] = float(entry["value"])
+                if entry["interval"] is not None:
+                    entry["interval"] = [float(end) for end in entry["interval"]]
         except FileNotFoundError as error:
             raise DataError(
                 f"no evaluation in {directory}: python -m jaxcolor evaluate makes one"
             ) from error
         except OSError as error:
             raise DataError(f"cannot read {directory} ({error.strerror})") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
             reason = " ".join(str(error).split())
             raise DataError(f"the evaluation in {directory} is damaged: {reason}") from error
-        for entry in summary["metrics"].values():
-            entry["value"] = float(entry["value"])
-            if entry["interval"] is not None:
-                entry["interval"] = [float(end) for end in entry["interval"]]
         return cls(summary, rows)
 
     def write(self, directory: str | Path) -> None:
@@ -86,6 +89,10 @@ class Evaluation(NamedTuple):
         writer.writerow(names)
         for row in zip(*(self.rows[name].tolist() for name in names), strict=True):
             writer.writerow(repr(x) if isinstance(x, float) else x for x in row)
+
+
+def _refuse_constant(name):
+    raise ValueError(f"{SUMMARY} has {name} for a number")
 
 
 def is_evaluation(directory: str | Path) -> bool:

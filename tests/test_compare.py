@@ -43,6 +43,7 @@ def test_runs_are_named_by_label_or_by_workdir(tmp_path):
         (["a/x", "b/x"], "two runs are called 'x': write LABEL=b/x"),
         (["A=x", "B=x"], "x is named twice"),
         (["=x", "y"], "write WORKDIR, or LABEL=WORKDIR"),
+        (["=.", "y"], "write WORKDIR, or LABEL=WORKDIR"),
         (["A=x,,y", "z"], "write WORKDIR, or LABEL=WORKDIR"),
     ],
 )
@@ -105,6 +106,21 @@ def test_what_has_a_truth_is_best_near_it(tmp_path):
     assert worse.behind == pytest.approx(0.04)
     assert worse.behind_interval == pytest.approx((0.04, 0.04))
     assert [score.is_best for score in found["sepia_index_target"].scores] == [False, False]
+
+
+def test_a_network_that_gives_no_numbers_is_compared_all_the_same(tmp_path):
+    words = [str(make_workdir(tmp_path / name)) for name in ("good", "bad")]
+    directory = tmp_path / "bad" / "evaluation" / "val"
+    evaluation = Evaluation.read(directory)
+    for name in ("l1", "psnr"):
+        evaluation.rows[name][3:] = np.nan
+        evaluation.summary["metrics"][name] |= {"value": np.nan, "interval": [np.nan, np.nan]}
+    histogram = evaluation.summary["histograms"]["chroma"]
+    histogram["prediction"] = [np.nan] * len(histogram["prediction"])
+    evaluation.write(directory)
+    good, bad = command.compare(words, tmp_path / "report.html")
+    assert [score.is_best for score in scores_of(good, bad)["l1"].scores] == [True, False]
+    assert "nan" not in (tmp_path / "report.html").read_text()
 
 
 def test_seeds_are_averaged_and_their_spread_told(tmp_path):
@@ -209,6 +225,12 @@ def test_numbers_that_can_be_measured_now_are_not_left_out(tmp_path, monkeypatch
         assert asked == []
     summary["missing"] = {"lpips_alex": "LPIPS (alex) needs pictures of 31 pixels or more"}
     assert stored.lacking(summary) == []
+
+
+@pytest.mark.parametrize("option", ["--first", "--different"])
+def test_fewer_than_no_pictures_are_refused(tmp_path, capsys, option):
+    assert command.main(["a", "b", option, "-1"]) == 1
+    assert capsys.readouterr().err == f"error: {option} -1 must be at least 0\n"
 
 
 def test_long_histories_are_thinned_to_their_means(tmp_path):

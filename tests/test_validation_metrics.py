@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from small_workdir import small_experiment
 
-from jaxcolor import experiment
+from jaxcolor import colorspace, experiment
 from jaxcolor.errors import ConfigError, UserError
+from jaxcolor.training import steps
 from jaxcolor.training.evaluation import evaluate
 
 
@@ -17,6 +18,7 @@ def test_validation_computes_lpips_where_its_weights_are(pictures, monkeypatch):
 
     monkeypatch.setattr(experiment.weights, "find", lambda name: {"scale": np.float32(3)})
     monkeypatch.setattr(experiment, "lpips_by_picture", scaled_l1)
+    monkeypatch.setattr(steps, "predict", lambda _, x, *args, **options: colorspace.to_signed(x))
     options = {"evaluation__metrics": ("lpips_vgg",), "checkpoint__best_by": "lpips_vgg"}
     built = small_experiment(pictures, **options)
     random = np.random.default_rng(0)
@@ -25,7 +27,7 @@ def test_validation_computes_lpips_where_its_weights_are(pictures, monkeypatch):
     }
     batch |= {"mask": (np.arange(8) < 5).astype(np.float32), "index": np.arange(8, dtype=np.int32)}
     found = evaluate(
-        built.devices.replicate(jax.jit(built.functions.create_state)(jax.random.key(0))),
+        built.devices.replicate(np.zeros(())),
         [batch],
         built.devices.replicate(jax.random.key(1)),
         step=built.devices.wrap(built.functions.evaluation_step),

@@ -12,7 +12,7 @@ from jaxcolor.compare.scores import score_runs
 from jaxcolor.compare.sheets import choose_rows
 from jaxcolor.compare.stored import evaluate_if_stale
 from jaxcolor.data.check_report import printable
-from jaxcolor.errors import WorkdirError
+from jaxcolor.errors import ConfigError, WorkdirError
 
 LENGTH_OF_HEAD = 512
 
@@ -38,6 +38,9 @@ def main(argv: Sequence[str]) -> int:
     values = words.parse_args(list(argv))
     stopped = "stopped without a report; finished evaluations are kept"
     with errors_as_lines(stopped=stopped) as status:
+        for name in ("first", "different"):
+            if getattr(values, name) < 0:
+                raise ConfigError(f"--{name} {getattr(values, name)} must be at least 0")
         set_up_jax()
         out = Path(values.out).expanduser()
         compare(
@@ -76,7 +79,7 @@ def compare(
             flush=True,
         )
     require_same_pictures(runs)
-    rows = choose_rows(runs, first=max(first, 0), different=max(different, 0))
+    rows = choose_rows(runs, first=first, different=different)
     page = render(runs, score_runs(runs), *rows, version=_version())
     _write(out, page)
     return runs

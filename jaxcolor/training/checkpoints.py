@@ -50,7 +50,8 @@ class Checkpoints:
           keep_last: how many of the newest are kept.
           keep_best: how many of the best are kept besides.
           best_by: the validation metric, a key of `metrics.BY_PICTURE`, by which they are; ""
-            for the one in the newest checkpoint's config. A checkpoint without it is worse than any other.
+            for the one in the newest checkpoint's config. A checkpoint without it is worse than
+            any other.
           read_only: never write nor tidy up: for reading another run's workdir.
 
         Raises:
