@@ -8,20 +8,18 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from jaxcolor import configuration, parallel
 from jaxcolor.color_coding import CODINGS
 from jaxcolor.data import pipeline
 from jaxcolor.dataset import DataSet, open_data, without_pictures
-from jaxcolor.errors import ConfigError, UserError
-from jaxcolor.metrics import METRICS, PERCEPTUAL
+from jaxcolor.errors import ConfigError
+from jaxcolor.metrics import METRICS
 from jaxcolor.models.nazeri import NazeriGenerator
 from jaxcolor.models.patchgan import PatchGAN
 from jaxcolor.models.unet import UNet
-from jaxcolor.perceptual import weights
-from jaxcolor.perceptual.lpips import lpips_by_picture
+from jaxcolor.perceptual_measurement import bind_lpips
 from jaxcolor.settings import DISCRIMINATOR_SECTIONS, Settings, read_settings
 from jaxcolor.training import loop, optimizers, steps
 from jaxcolor.training.state import Networks, Optimizers, create_state, from_linen
@@ -127,7 +125,7 @@ def build(values: dict[str, Any]) -> Experiment:
         values = {name: x for name, x in values.items() if name not in DISCRIMINATOR_SECTIONS}
     devices = parallel.DataParallel(**settings.parallel._asdict())
     devices.check_batch_size(settings.train.batch_size, "train.batch_size")
-    perceptual = _open_perceptual(settings)
+    perceptual = bind_lpips(settings.evaluation.computed, settings.data.image_size)
     generator, discriminator = _build_networks(values, settings)
     data = open_data(values, settings)
     _check_condition(settings, data)
@@ -252,28 +250,6 @@ def _build_networks(
     )
     discriminator.check(size)
     return generator, discriminator
-
-
-def _open_perceptual(settings: Settings) -> dict[str, Callable]:
-    """By name, the perceptual metrics of validation, with their weights as constants.
-
-    Raises:
-      UserError: the weights are missing or damaged, or the pictures too small.
-    """
-    found = {}
-    for name in filter(PERCEPTUAL.__contains__, settings.evaluation.computed):
-        try:
-            params = weights.find(name)
-            measure = functools.partial(
-                lpips_by_picture, params=params, net=name.removeprefix("lpips_")
-            )
-            size = settings.data.image_size
-            pictures = jax.ShapeDtypeStruct((1, size, size, CHANNELS), jnp.float32)
-            jax.eval_shape(measure, pictures, pictures)
-        except UserError as error:
-            raise ConfigError(f"evaluation.metrics: {name}: {error}") from error
-        found[name] = measure
-    return found
 
 
 def _bind_functions(values, settings, modules, plan, data, perceptual=None) -> Functions:

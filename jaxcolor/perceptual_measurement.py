@@ -2,13 +2,14 @@
 
 import contextlib
 import functools
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxcolor.errors import UserError
+from jaxcolor.errors import ConfigError, UserError
 from jaxcolor.metrics import DISTANCES, PERCEPTUAL
 from jaxcolor.perceptual import distances, weights
 from jaxcolor.perceptual.features import FEATURES
@@ -36,6 +37,28 @@ def is_measurable(name: str, directory: str | Path | None = None) -> bool:
 def lacks_weights_only(reason: str) -> bool:
     """Whether a metric is missing, for this reason, because of its weights alone."""
     return reason.startswith("no weights")
+
+
+def bind_lpips(names: Iterable[str], size: int) -> dict[str, Callable]:
+    """By name, those of PERCEPTUAL among `names`, with their weights as constants, for validation.
+
+    Args:
+      names: of metrics.
+      size: side in pixels of the pictures.
+
+    Raises:
+      ConfigError: weights are missing or damaged, or the pictures too small.
+    """
+    found = {}
+    for name in filter(PERCEPTUAL.__contains__, names):
+        try:
+            params, net = weights.find(name), name.removeprefix("lpips_")
+            found[name] = functools.partial(lpips_by_picture, params=params, net=net)
+            pictures = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
+            jax.eval_shape(found[name], pictures, pictures)
+        except UserError as error:
+            raise ConfigError(f"evaluation.metrics: {name}: {error}") from error
+    return found
 
 
 class Perceptual:

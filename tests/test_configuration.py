@@ -67,6 +67,7 @@ LAYERS = {
         "perceptual_measurement",
         "evaluation_sheets",
         "evaluation_table",
+        "evaluation_arguments",
         "evaluation_data",
         "evaluation_place",
         "evaluate_command",

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from small_workdir import small_experiment
 
-from jaxcolor import colorspace, experiment
+from jaxcolor import colorspace, experiment, perceptual_measurement
 from jaxcolor.errors import ConfigError, UserError
 from jaxcolor.training import steps
 from jaxcolor.training.evaluation import evaluate
@@ -16,8 +16,10 @@ def test_validation_computes_lpips_where_its_weights_are(pictures, monkeypatch):
         assert net == "vgg"
         return params["scale"] * abs(prediction - target).mean((1, 2, 3))
 
-    monkeypatch.setattr(experiment.weights, "find", lambda name: {"scale": np.float32(3)})
-    monkeypatch.setattr(experiment, "lpips_by_picture", scaled_l1)
+    monkeypatch.setattr(
+        perceptual_measurement.weights, "find", lambda name: {"scale": np.float32(3)}
+    )
+    monkeypatch.setattr(perceptual_measurement, "lpips_by_picture", scaled_l1)
     monkeypatch.setattr(steps, "predict", lambda _, x, *args, **options: colorspace.to_signed(x))
     options = {"evaluation__metrics": ("lpips_vgg",), "checkpoint__best_by": "lpips_vgg"}
     built = small_experiment(pictures, **options)
@@ -44,7 +46,7 @@ def test_weights_that_are_missing_or_too_large_for_the_pictures_stop_it_at_once(
     monkeypatch.setenv("JAXCOLOR_WEIGHTS", str(tmp_path))
     with pytest.raises(ConfigError, match=r"^evaluation.metrics: lpips_alex: no weights of lpips"):
         small_experiment(pictures, evaluation__metrics=("lpips_alex",))
-    monkeypatch.setattr(experiment.weights, "find", lambda name: {})
+    monkeypatch.setattr(perceptual_measurement.weights, "find", lambda name: {})
     with pytest.raises(ConfigError, match=r"lpips_alex: LPIPS .* needs pictures of 31 pixels"):
         small_experiment(pictures, evaluation__metrics=("lpips_alex",))
 

@@ -124,7 +124,8 @@ def _sheet(runs: Sequence[Run], rows: Sequence[Row]) -> str:
         name = escape(row.name)
         lines.append(f"<tr><th>{row.index}<br>{name}</th>{''.join(cells)}</tr>")
     return (
-        f'<div class="wide" tabindex="0"><table class="{kind}"><thead><tr><th></th>{head}</tr></thead>'
+        f'<div class="wide" tabindex="0"><table class="{kind}">'
+        f"<thead><tr><th></th>{head}</tr></thead>"
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
 

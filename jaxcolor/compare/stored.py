@@ -6,7 +6,7 @@ from typing import Any
 from jaxcolor import evaluate_command
 from jaxcolor.data.check_report import printable
 from jaxcolor.errors import DataError, WorkdirError
-from jaxcolor.evaluate_command import ALL, USUAL
+from jaxcolor.evaluation_arguments import ALL, USUAL, parser
 from jaxcolor.evaluation_results import SUMMARY, Evaluation
 from jaxcolor.perceptual_measurement import PUBLISHED, is_measurable, lacks_weights_only
 from jaxcolor.training.checkpoints import Checkpoints
@@ -46,7 +46,7 @@ def evaluate_if_stale(workdir: Path, split: str) -> list[str]:
         print(f"evaluating {printable(str(workdir))} on {split}", flush=True)
         names = [name for name in ALL if name in USUAL or _holds(summary, name)]
         words = [str(workdir), "--split", split, "--metrics", ",".join(names)]
-        values = evaluate_command.parser().parse_args(words)
+        values = parser().parse_args(words)
         summary = evaluate_command.evaluate(values, {}).summary
     return lacking(summary)
 

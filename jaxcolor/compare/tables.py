@@ -192,6 +192,7 @@ def _table(runs: Sequence[Run], rows: Sequence[str], kind: str) -> str:
         for place, run in enumerate(runs)
     )
     return (
-        f'<div class="wide" tabindex="0"><table class="{kind}"><thead><tr><th></th>{head}</tr></thead>'
+        f'<div class="wide" tabindex="0"><table class="{kind}">'
+        f"<thead><tr><th></th>{head}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
