@@ -9,14 +9,26 @@ import      make a workdir of weights of pytorch-CycleGAN-and-pix2pix
 export      write a trained network for others: safetensors, StableHLO or ONNX
 """
 
+import contextlib
+import importlib
+import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
-from absl import flags
-from ml_collections import config_flags
-
+INTERRUPTED = 130
 CONFIG_COMMANDS = ("check-data", "prepare")
-COMMANDS = (*CONFIG_COMMANDS, "colorize", "evaluate", "compare", "import", "export")
+MODULES = {
+    "colorize": "jaxcolor.colorize_command",
+    "evaluate": "jaxcolor.evaluate_command",
+    "compare": "jaxcolor.compare.command",
+    "import": "jaxcolor.import_command",
+    "export": "jaxcolor.export_command",
+}
+COMMANDS = (*CONFIG_COMMANDS, *MODULES)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,31 +42,38 @@ def main(argv: list[str] | None = None) -> int:
         (sys.stdout if asked else sys.stderr).write(known)
         return 0 if asked else 2
     name, *words = words
-    if name == "evaluate":
-        from jaxcolor import evaluate_command
-
-        return evaluate_command.main(words)
-    if name == "compare":
-        from jaxcolor.compare import command as compare_command
-
-        return compare_command.main(words)
-    if name == "import":
-        from jaxcolor import import_command
-
-        return import_command.main(words)
-    if name == "export":
-        from jaxcolor import export_command
-
-        return export_command.main(words)
-    if name == "colorize":
-        from jaxcolor import colorize_command
-
-        return colorize_command.main(words)
+    if name in MODULES:
+        return _import(MODULES[name]).main(words)
     return _run(name, [f"jaxcolor {name}", *words])
 
 
+def _import(module: str) -> ModuleType:
+    """A module, imported; Ctrl-C meanwhile ends the process without a word."""
+    with _quiet_interrupts():
+        return importlib.import_module(module)
+
+
+@contextlib.contextmanager
+def _quiet_interrupts() -> Iterator[None]:
+    # An exception would not do: libraries that are half imported swallow it or print it.
+    before = signal.getsignal(signal.SIGINT)
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or before is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _run(name: str, words: list[str]) -> int:
-    from jaxcolor import command, data_commands
+    with _quiet_interrupts():
+        from absl import flags
+        from ml_collections import config_flags
+
+        from jaxcolor import command, data_commands
 
     values = flags.FlagValues()
     config_flags.DEFINE_config_file(
@@ -91,4 +110,7 @@ def _run(name: str, words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # before the command itself began
+        sys.exit(INTERRUPTED)

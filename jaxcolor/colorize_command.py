@@ -17,7 +17,6 @@ from jaxcolor.command import errors_as_lines, make_parser, set_up_jax
 from jaxcolor.data.check_report import printable
 from jaxcolor.data.pictures import expand
 from jaxcolor.errors import ConfigError, UserError, WorkdirError
-from jaxcolor.training.loop import Interrupted
 
 DESCRIPTION = """\
 Colours pictures of any size and kind with a trained network.
@@ -56,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Runs the command on its words; returns the exit status."""
     values = parser().parse_args(list(argv))
-    with errors_as_lines() as status:
+    with errors_as_lines(stopped="stopped; the same command goes on with what is left") as status:
         set_up_jax()
         try:
             bad = colorize(values)
@@ -85,12 +84,9 @@ def colorize(values: argparse.Namespace) -> list[str]:
     if len(left) < len(every):
         print(f"{len(every) - len(left)} of {len(every)} results are there already")
     outcome = _Outcome()
-    try:
-        with tqdm(total=len(left), desc="colouring", unit="img", disable=None) as bar:
-            for _ in _colour(left, colorizer, values, outcome):
-                bar.update()
-    except KeyboardInterrupt:
-        raise Interrupted("stopped; the same command goes on with what is left") from None
+    with tqdm(total=len(left), desc="colouring", unit="img", disable=None) as bar:
+        for _ in _colour(left, colorizer, values, outcome):
+            bar.update()
     jobs.finish(out)
     for line in outcome.lines(len(left)):
         print(printable(line))

@@ -107,7 +107,9 @@ def train(
       workdir: where the results go.
       dry_run: print the resolved config, parameters, cost and memory, and do nothing else.
     """
-    with errors_as_lines() as status:
+    resumes = "stopped at once; the same command goes on from the last checkpoint"
+    size = "--config.train.batch_size or --config.evaluation.batch_size"
+    with errors_as_lines(stopped=resumes, batch_size=size) as status:
         set_up_jax()
         resolved, changes = experiment.resolve(config, overridden)
         if changes:
@@ -163,8 +165,15 @@ def set_up_jax() -> None:
 
 
 @contextlib.contextmanager
-def errors_as_lines() -> Iterator[list[int]]:
-    """Prints a user's error as one line; the list holds the exit status afterwards."""
+def errors_as_lines(
+    *, stopped: str = "stopped", batch_size: str = "--batch_size"
+) -> Iterator[list[int]]:
+    """Prints a user's error as one line; the list holds the exit status afterwards.
+
+    Args:
+      stopped: what is said after Ctrl-C: what became of the work.
+      batch_size: what to lower where the memory does not suffice.
+    """
     status = [0]
     try:
         yield status
@@ -178,8 +187,19 @@ def errors_as_lines() -> Iterator[list[int]]:
         sys.stderr.write(f"{wish}\n")
         status[0] = INTERRUPTED
     except KeyboardInterrupt:
-        sys.stderr.write("stopped at once; the same command goes on from the last checkpoint\n")
+        sys.stderr.write(f"{stopped}\n")
         status[0] = INTERRUPTED
+    except (jax.errors.JaxRuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        first = str(error).splitlines()[0][:160] if str(error) else "out of memory"
+        sys.stderr.write(f"error: the memory does not suffice: lower {batch_size} ({first})\n")
+        status[0] = 1
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    signs = ("resource_exhausted", "out of memory")
+    return isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in signs)
 
 
 def _print_unless_late(unraisable: Any) -> None:

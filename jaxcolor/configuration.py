@@ -63,6 +63,10 @@ def _converted(key: str, value: Any, hint: Any) -> Any:
         if isinstance(value, (tuple, list)):
             inner = typing.get_args(hint)[0]
             return tuple(_converted(key, item, inner) for item in value)
+        if isinstance(value, str):
+            words = [word.strip() for word in value.strip("()[]").split(",") if word.strip()]
+            example = f"({', '.join(repr(word) for word in words)},)" if words else "()"
+            raise ConfigError(f"config key {key} must be a tuple, as {example}, not {value!r}")
     elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         if not math.isfinite(value):
             raise ConfigError(f"config key {key} must be finite, not {value!r}")

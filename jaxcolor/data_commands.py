@@ -76,7 +76,8 @@ def prepare_data(
       workers: threads; 0 for as many as there are cores.
       compress: whether to take less of the disk and more time to read.
     """
-    with errors_as_lines() as status:
+    stopped = "stopped; the same command goes on after the last finished shard"
+    with errors_as_lines(stopped=stopped) as status:
         if not out:
             raise ConfigError("--out is required: the directory of the cache")
         # While it decodes them anyway, prepare leaves out what has no colour.

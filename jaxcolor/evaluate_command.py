@@ -13,15 +13,13 @@ from tqdm import tqdm
 
 from jaxcolor import colorspace, evaluation_data, trained
 from jaxcolor.color_coding import lightness_of_picture
-from jaxcolor.command import errors_as_lines, make_parser, set_up_jax
-from jaxcolor.configuration import likeness
+from jaxcolor.command import errors_as_lines, set_up_jax
 from jaxcolor.data.check_report import printable
-from jaxcolor.data.pictures import BACKGROUNDS
-from jaxcolor.data.transforms import FITS, METHODS
 from jaxcolor.errors import ConfigError, UserError, WorkdirError
+from jaxcolor.evaluation_arguments import check, choose_metrics, named, parser
 from jaxcolor.evaluation_data import Pictures, Predictions
+from jaxcolor.evaluation_place import make_directory
 from jaxcolor.evaluation_results import (
-    BY_PICTURE,
     SCHEMA,
     Evaluation,
     bootstrap_interval,
@@ -29,83 +27,30 @@ from jaxcolor.evaluation_results import (
 )
 from jaxcolor.evaluation_sheets import write_pictures
 from jaxcolor.evaluation_table import table
-from jaxcolor.metrics import METRICS
-from jaxcolor.perceptual_measurement import DISTANCES, Perceptual
+from jaxcolor.metrics import BY_PICTURE, DISTANCES, METRICS
+from jaxcolor.perceptual_measurement import Perceptual
 from jaxcolor.picture_measurement import Measurements, measure_pictures
 from jaxcolor.settings import DataSettings
 from jaxcolor.trained import Trained
-from jaxcolor.training.steps import INFERENCE_STATISTICS
-
-ALL = (*BY_PICTURE, *DISTANCES)
-# VGG takes as long as all the others together, and Frechet needs thousands of pictures.
-USUAL = tuple(name for name in ALL if name not in ("lpips_vgg", "frechet_distance"))
-BATCH_SIZE = 8
-
-DESCRIPTION = """\
-Measures every picture of a split, or of a folder, and prints a table.
-
-  evaluate WORKDIR                                a trained network on its validation pictures
-  evaluate WORKDIR --path DIR                     the same on other pictures
-  evaluate WORKDIR --predictions DIR              pictures made elsewhere, matched by name
-  evaluate --predictions DIR --targets DIR        likewise, without any network
-
-Writes summary.json, pictures.csv, best.png, worst.png and pictures/ into --out. Other settings of
-the pictures are given as in the config: --data.fit=crop."""
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command's arguments."""
-    words = make_parser("evaluate", DESCRIPTION)
-    add = words.add_argument
-    add("workdir", nargs="?", metavar="WORKDIR", help="of a training")
-    add("--checkpoint", default="best", metavar="best|latest|STEP", help="default: best")
-    add("--split", choices=evaluation_data.SPLITS, help="default: val, or all of an undivided DIR")
-    add("--path", metavar="DIR", help="other pictures, in any layout that training reads")
-    add("--metrics", default="", metavar="A,B", help=f"or all: {', '.join(ALL)}")
-    add("--statistics", choices=INFERENCE_STATISTICS, help="of batch norm; default: the config's")
-    add("--dropout", action=argparse.BooleanOptionalAction, help="default: the config's")
-    add("--seed", type=int, default=0, help="of the dropout masks")
-    add("--batch_size", type=int, default=BATCH_SIZE, help="changes the speed alone")
-    add("--weights", metavar="DIR", help="weights of LPIPS and feature nets; docs/weights.md")
-    add("--out", metavar="DIR", help="default: WORKDIR/evaluation/SPLIT")
-    add("--predictions", metavar="DIR", help="pictures made elsewhere, to measure instead")
-    add("--suffix", default="", help="after a picture's name in those, as -fake in 12-fake.png")
-    add("--targets", metavar="DIR", help="the truths of --predictions, without a WORKDIR")
-    add("--targets_suffix", default="", help="after a picture's name in those")
-    add("--image_size", type=int, default=0, help="with --targets; default: their own")
-    add("--fit", choices=FITS, default="stretch", help="with --image_size")
-    add("--resize", choices=tuple(METHODS), default="bicubic", help="with --image_size")
-    add("--background", choices=BACKGROUNDS, default="white", help="with --targets")
-    return words
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the command on its words; returns the exit status."""
     values, rest = parser().parse_known_args(list(argv))
-    with errors_as_lines() as status:
+    with errors_as_lines(stopped="stopped: this was not evaluated") as status:
         set_up_jax()
-        _check(values)
+        check(values)
         changes = evaluation_data.parse_overrides(rest)
         try:
-            evaluate(values, changes)
+            found = evaluate(values, changes)
         except OSError as error:
             raise WorkdirError(f"{error.filename or 'the result'}: {error.strerror}") from error
+        missing = [name for name in named(values.metrics) if name in found.summary["missing"]]
+        if missing:
+            raise ConfigError(
+                f"--metrics: {', '.join(missing)} could not be measured; the lines above say why"
+            )
     return status[0]
-
-
-def _check(values: argparse.Namespace) -> None:
-    if values.workdir is None and not (values.predictions and values.targets):
-        raise ConfigError("give a WORKDIR, or --predictions DIR and --targets DIR; see --help")
-    if values.workdir is not None and values.targets:
-        raise ConfigError("--targets is for use without a WORKDIR: give --path")
-    if values.targets and (values.path or values.split):
-        raise ConfigError("--path and --split choose pictures of a WORKDIR: leave them out")
-    if values.batch_size < 1:
-        raise ConfigError(f"--batch_size {values.batch_size} must be at least 1")
-    if not 0 <= values.seed < 2**32:
-        raise ConfigError(f"--seed {values.seed} must be from 0 to 2**32 - 1")
-    if values.image_size < 0:
-        raise ConfigError(f"--image_size {values.image_size} must be positive")
 
 
 def evaluate(values: argparse.Namespace, changes: dict[str, Any]) -> Evaluation:
@@ -119,12 +64,16 @@ def evaluate(values: argparse.Namespace, changes: dict[str, Any]) -> Evaluation:
       UserError: whatever the user can mend, in one line.
     """
     started = time.perf_counter()
-    names = _choose_metrics(values.metrics)
+    names = choose_metrics(values.metrics)
     perceptual = Perceptual(names, values.weights)
-    network, found = _open(values, changes)
+    trained_network = None
+    if values.workdir is not None:
+        trained_network = trained.load_trained(values.workdir, values.checkpoint or "best")
+    network, found = _open(values, changes, trained_network)
     pictures = found.pictures if isinstance(found, Predictions) else found
-    out = _output(values, pictures)
+    out = make_directory(values, pictures, changes, trained_network and trained_network.experiment)
     count = len(pictures.source)
+    values.batch_size = max(min(values.batch_size, count), 1)
     bar = tqdm(total=count, desc="evaluating", unit="img", disable=None, dynamic_ncols=True)
     with bar:
         measured = measure_pictures(
@@ -153,24 +102,13 @@ def evaluate(values: argparse.Namespace, changes: dict[str, Any]) -> Evaluation:
     return result
 
 
-def _choose_metrics(words: str) -> list[str]:
-    """The metrics that --metrics names, in the order of all."""
-    asked = [word.strip() for word in words.split(",") if word.strip()]
-    for name in asked:
-        if name != "all" and name not in ALL:
-            raise ConfigError(f"--metrics: there is no metric {name!r}; {likeness(name, ALL)}")
-    chosen = ALL if "all" in asked else asked or USUAL
-    return [name for name in ALL if name in chosen]
-
-
 def _open(
-    values: argparse.Namespace, changes: dict[str, Any]
+    values: argparse.Namespace, changes: dict[str, Any], network: Trained | None
 ) -> tuple[Trained | None, Pictures | Predictions]:
     """The network, if one is to predict, and the pictures."""
     if values.path is not None:
         changes = changes | {"path": values.path}
-    network = None
-    if values.workdir is None:
+    if network is None:
         if changes:
             raise ConfigError("--data is for use with a WORKDIR: see --help for --targets")
         data = DataSettings(
@@ -182,7 +120,6 @@ def _open(
         )
         pictures = evaluation_data.open_targets(values.targets, data, tqdm.write)
     else:
-        network = trained.load_trained(values.workdir, values.checkpoint)
         mode = network.experiment.settings.evaluation
         dropout = mode.dropout if values.dropout is None else values.dropout
         network = network.with_inference(values.statistics or mode.statistics, dropout)
@@ -193,22 +130,12 @@ def _open(
     suffixes = {"suffix": values.suffix, "target_suffix": values.targets_suffix}
     matched = evaluation_data.match_predictions(pictures, values.predictions, **suffixes)
     if matched.without:
-        print(f"{matched.without} of the pictures have no prediction and are left out")
+        count = len(matched.source) + len(matched.without)
+        print(
+            f"{len(matched.without)} of {count} pictures have no prediction and are left out, such "
+            f"as {printable(matched.without[0])}"
+        )
     return None, matched
-
-
-def _output(values: argparse.Namespace, pictures: Pictures) -> Path:
-    """The directory of the result, made."""
-    name = pictures.split
-    if values.predictions is not None:
-        name = "_".join(filter(None, (name, Path(values.predictions).resolve().name)))
-        name += values.suffix
-    out = Path(values.out or Path(values.workdir or ".", "evaluation", name)).expanduser()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WorkdirError(f"--out {out} cannot be made ({error.strerror})") from error
-    return out
 
 
 def _predictor(network: Trained | None, found: Pictures | Predictions, seed: int):
@@ -265,7 +192,7 @@ def _context(
         "fit": data.fit if data.image_size else "none",
         "image_size": data.image_size or size,
         "batch_size": values.batch_size,
-        "predictions": "float, not rounded to 8 bits" if network else "files of 8 bits",
+        "predictions": "float, not rounded to 8 bits" if network else "files, read with 8 bits",
     }
     if isinstance(found, Predictions):
         resized = f"resized to the truth by {data.resize}" if found.resized else "as they are"
@@ -290,6 +217,7 @@ def _context(
             "condition": pictures.condition,
             "split": pictures.split,
             "count": len(measured.rows["index"]),
+            "without_prediction": list(getattr(found, "without", ())),
             "digest": measured.digest,
             "trained_on": derived.get("training_names"),
         },

@@ -180,14 +180,14 @@ class Predictions(NamedTuple):
       pictures: the truths, those that have a prediction.
       source: the predictions in the same order.
       transform: brings them to the size of the truths.
-      without: how many truths have no prediction, and are left out.
+      without: names of the truths that have no prediction, and are left out.
       resized: whether predictions are brought to another size.
     """
 
     pictures: Pictures
     source: PictureSource
     transform: Callable
-    without: int
+    without: tuple[str, ...]
     resized: bool
 
     def batches(self, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
@@ -249,7 +249,11 @@ def match_predictions(
         pictures=found._replace(source=truths),
         source=PictureSource(paths, truths.names, background=found.settings.background),
         transform=_FitTo(pair.shape, found.settings.resize),
-        without=sum(name.endswith(target_suffix) for name in names) - len(chosen),
+        without=tuple(
+            found.source.names[place]
+            for place, name in enumerate(names)
+            if name.endswith(target_suffix) and wanted[place] not in by_name
+        ),
         resized=resized,
     )
 

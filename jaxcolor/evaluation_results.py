@@ -10,27 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcolor.errors import DataError
-from jaxcolor.metrics import METRICS, Metric
+from jaxcolor.metrics import BY_PICTURE
 
 SCHEMA = 1
 SUMMARY, PICTURES = "summary.json", "pictures.csv"
 # Columns of the table of pictures that are no quantities.
 LABELS = ("index", "name")
-
-
-def _lpips(name: str, backbone: str) -> Metric:
-    protocol = (
-        f"LPIPS v0.1 with {backbone} and its linear heads, of each picture at the size of the "
-        "evaluation, RGB in [-1, 1]; mean over pictures"
-    )
-    return Metric((name,), lambda means: means[name], "lower", "", protocol)
-
-
-PERCEPTUAL = {
-    "lpips_alex": _lpips("lpips_alex", "AlexNet"),
-    "lpips_vgg": _lpips("lpips_vgg", "VGG16"),
-}
-BY_PICTURE = METRICS | PERCEPTUAL
 
 
 class Evaluation(NamedTuple):
@@ -54,7 +39,8 @@ class Evaluation(NamedTuple):
         """
         directory = Path(directory)
         try:
-            summary = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
+            text = (directory / SUMMARY).read_text(encoding="utf-8")
+            summary = json.loads(text, parse_constant=_refuse_constant)
             if summary["schema"] != SCHEMA:
                 raise DataError(
                     f"{directory / SUMMARY} has schema {summary['schema']}, this program reads "
@@ -67,20 +53,22 @@ class Evaluation(NamedTuple):
                 name: np.array(column, str if name == "name" else float)
                 for name, column in columns.items()
             }
+            if not np.isfinite(rows["index"]).all():
+                raise ValueError(f"{PICTURES} has a picture whose index is no number")
             rows["index"] = rows["index"].astype(np.int64)
+            for entry in summary["metrics"].values():
+                entry["value"] = float(entry["value"])
+                if entry["interval"] is not None:
+                    entry["interval"] = [float(end) for end in entry["interval"]]
         except FileNotFoundError as error:
             raise DataError(
                 f"no evaluation in {directory}: python -m jaxcolor evaluate makes one"
             ) from error
         except OSError as error:
             raise DataError(f"cannot read {directory} ({error.strerror})") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
             reason = " ".join(str(error).split())
             raise DataError(f"the evaluation in {directory} is damaged: {reason}") from error
-        for entry in summary["metrics"].values():
-            entry["value"] = float(entry["value"])
-            if entry["interval"] is not None:
-                entry["interval"] = [float(end) for end in entry["interval"]]
         return cls(summary, rows)
 
     def write(self, directory: str | Path) -> None:
@@ -101,6 +89,19 @@ class Evaluation(NamedTuple):
         writer.writerow(names)
         for row in zip(*(self.rows[name].tolist() for name in names), strict=True):
             writer.writerow(repr(x) if isinstance(x, float) else x for x in row)
+
+
+def _refuse_constant(name):
+    raise ValueError(f"{SUMMARY} has {name} for a number")
+
+
+def is_evaluation(directory: str | Path) -> bool:
+    """Whether an evaluation of ours is there, of this version or another."""
+    try:
+        summary = json.loads((Path(directory) / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(summary, dict) and {"schema", "metrics", "protocol"} <= summary.keys()
 
 
 def _write(path, fill):

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from jaxcolor.data.check_report import printable
-from jaxcolor.evaluation_results import BY_PICTURE
+from jaxcolor.metrics import BY_PICTURE
 from jaxcolor.picture_measurement import Measurements, Shown
 from jaxcolor.training.reporting import write_sample_sheet
 

@@ -34,9 +34,12 @@ def _protocol_lines(summary):
     if summary["predictions"]:
         of = summary["predictions"]
     where = data["path"] or "the demo set"
+    without = len(data.get("without_prediction", ()))
+    left_out = f" ({without} more without a prediction)" if without else ""
     lines = [
         f"of: {printable(of)}",
-        f"pictures: n = {data['count']}, {data['split'] or 'all'} of {printable(where)}; "
+        f"pictures: n = {data['count']}{left_out}, {data['split'] or 'all'} of "
+        f"{printable(where)}; "
         f"size {protocol['image_size']}, fit {protocol['fit']}, resize {protocol['resize']}",
     ]
     if checkpoint:

@@ -15,9 +15,11 @@ from jaxcolor.color_coding import CODINGS
 from jaxcolor.data import pipeline
 from jaxcolor.dataset import DataSet, open_data, without_pictures
 from jaxcolor.errors import ConfigError
+from jaxcolor.metrics import METRICS
 from jaxcolor.models.nazeri import NazeriGenerator
 from jaxcolor.models.patchgan import PatchGAN
 from jaxcolor.models.unet import UNet
+from jaxcolor.perceptual_measurement import bind_lpips
 from jaxcolor.settings import DISCRIMINATOR_SECTIONS, Settings, read_settings
 from jaxcolor.training import loop, optimizers, steps
 from jaxcolor.training.state import Networks, Optimizers, create_state, from_linen
@@ -123,6 +125,7 @@ def build(values: dict[str, Any]) -> Experiment:
         values = {name: x for name, x in values.items() if name not in DISCRIMINATOR_SECTIONS}
     devices = parallel.DataParallel(**settings.parallel._asdict())
     devices.check_batch_size(settings.train.batch_size, "train.batch_size")
+    perceptual = bind_lpips(settings.evaluation.computed, settings.data.image_size)
     generator, discriminator = _build_networks(values, settings)
     data = open_data(values, settings)
     _check_condition(settings, data)
@@ -136,7 +139,9 @@ def build(values: dict[str, Any]) -> Experiment:
         devices=devices,
         generator=generator,
         discriminator=discriminator,
-        functions=_bind_functions(values, settings, (generator, discriminator), plan, data),
+        functions=_bind_functions(
+            values, settings, (generator, discriminator), plan, data, perceptual
+        ),
         plan=plan,
         data=data,
     )
@@ -247,7 +252,7 @@ def _build_networks(
     return generator, discriminator
 
 
-def _bind_functions(values, settings, modules, plan, data) -> Functions:
+def _bind_functions(values, settings, modules, plan, data, perceptual=None) -> Functions:
     networks = Networks(*(module and from_linen(module) for module in modules))
     pairs = _optimizers(values, settings, plan)
     both = Optimizers(
@@ -285,7 +290,8 @@ def _bind_functions(values, settings, modules, plan, data) -> Functions:
         evaluation_step=functools.partial(
             steps.evaluation_step,
             axis_name=parallel.AXIS,
-            metrics=settings.evaluation.computed,
+            metrics=tuple(name for name in settings.evaluation.computed if name in METRICS),
+            perceptual=perceptual,
             **inference,
         ),
         predict=functools.partial(steps.predict, axis_name=None, **inference),

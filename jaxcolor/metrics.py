@@ -25,11 +25,27 @@ class Metric(NamedTuple):
     combine: Callable[[dict[str, float]], float]
     """Its value, of the means of those over pictures."""
     better: str
-    """"lower", "higher", "near 0", "near 1", or "" where it describes without judging."""
+    """A key of BADNESS, or "" where it describes without judging."""
     unit: str
     """Of the value: "dB", or "" where it has none."""
     protocol: str
     """One line: what exactly is measured."""
+
+
+# How far from the ideal a value is, by what is better, beside the value of the true pictures.
+BADNESS = {
+    "lower": lambda value, truth: value,
+    "higher": lambda value, truth: -value,
+    "near 0": lambda value, truth: abs(value),
+    "near 1": lambda value, truth: abs(value - 1),
+    "near truth": lambda value, truth: abs(value - truth),
+}
+
+
+def truth_of(name: str) -> str:
+    """The metric of the true pictures that is the ideal of metric `name`; "" if none is."""
+    judged = name in BY_PICTURE and BY_PICTURE[name].better == "near truth"
+    return f"{name}_target" if judged else ""
 
 
 class _Pair:
@@ -103,9 +119,9 @@ def combine(means: dict[str, float], names) -> dict[str, float]:
 
     Args:
       means: quantity -> mean over pictures of what `measure` gave.
-      names: keys of METRICS.
+      names: keys of BY_PICTURE.
     """
-    return {name: METRICS[name].combine(means) for name in names}
+    return {name: BY_PICTURE[name].combine(means) for name in names}
 
 
 def _mean(name):
@@ -182,7 +198,7 @@ METRICS = {
         "with ab_auc_grey",
     ),
     "ab_auc_grey": _of_one("ab_auc_grey", "", "", "ab_auc of a prediction without any colour"),
-    "colourfulness": _of_one("colourfulness", "", "", _COLOURFULNESS),
+    "colourfulness": _of_one("colourfulness", "near truth", "", _COLOURFULNESS),
     "colourfulness_target": _of_one(
         "colourfulness_target", "", "", f"of the true pictures: {_COLOURFULNESS}"
     ),
@@ -193,7 +209,7 @@ METRICS = {
         "",
         "mean colourfulness of the predictions less that of the true pictures: below 0 is faded",
     ),
-    "colourfulness_abs": _of_one("colourfulness_abs", "", "", _COLOURFULNESS_ABS),
+    "colourfulness_abs": _of_one("colourfulness_abs", "near truth", "", _COLOURFULNESS_ABS),
     "colourfulness_abs_target": _of_one(
         "colourfulness_abs_target", "", "", f"of the true pictures: {_COLOURFULNESS_ABS}"
     ),
@@ -208,7 +224,7 @@ METRICS = {
     "sepia_index": Metric(
         ("sepia_chroma", "chroma"),
         partial(_share, part="sepia_chroma", whole="chroma"),
-        "",
+        "near truth",
         "",
         f"of the predictions: {_SEPIA}; 0 where all are grey; compare with sepia_index_target",
     ),
@@ -228,3 +244,21 @@ METRICS = {
         "the sum of the smaller share of each bin",
     ),
 }
+
+
+def _lpips(name: str, backbone: str) -> Metric:
+    protocol = (
+        f"LPIPS v0.1 with {backbone} and its linear heads, of each picture at the size of the "
+        "evaluation, RGB in [-1, 1]; mean over pictures"
+    )
+    return Metric((name,), lambda means: means[name], "lower", "", protocol)
+
+
+# Of weights that a user brings; `perceptual.lpips` measures them.
+PERCEPTUAL = {
+    "lpips_alex": _lpips("lpips_alex", "AlexNet"),
+    "lpips_vgg": _lpips("lpips_vgg", "VGG16"),
+}
+BY_PICTURE = METRICS | PERCEPTUAL
+# Of whole sets of pictures: an evaluation alone measures them.
+DISTANCES = ("kernel_distance", "frechet_distance")

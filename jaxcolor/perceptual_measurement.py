@@ -1,23 +1,64 @@
 """LPIPS and the distances between sets of features, as far as their weights are there."""
 
+import contextlib
 import functools
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxcolor.errors import UserError
-from jaxcolor.evaluation_results import PERCEPTUAL
+from jaxcolor.errors import ConfigError, UserError
+from jaxcolor.metrics import DISTANCES, PERCEPTUAL
 from jaxcolor.perceptual import distances, weights
 from jaxcolor.perceptual.features import FEATURES
 from jaxcolor.perceptual.lpips import lpips_by_picture
 
-DISTANCES = ("kernel_distance", "frechet_distance")
+# What distances are called where they are the published ones.
+PUBLISHED = {"kernel_distance": "kid", "frechet_distance": "fid"}
 # Inception first: what it measures can be compared with published numbers.
 _NETS = ("inception_v3", "efficientnet_lite0")
 _SUBSETS, _SUBSET_SIZE = 100, 1000
 _NORMAL_95 = 1.959964
+
+
+def is_measurable(name: str, directory: str | Path | None = None) -> bool:
+    """Whether the weights that metric `name` needs are there, if it needs any."""
+    if name not in PERCEPTUAL and name not in DISTANCES:
+        return True
+    for net in (name,) if name in PERCEPTUAL else _NETS:
+        with contextlib.suppress(weights.MissingWeights):
+            weights.locate(net, directory)
+            return True
+    return False
+
+
+def lacks_weights_only(reason: str) -> bool:
+    """Whether a metric is missing, for this reason, because of its weights alone."""
+    return reason.startswith("no weights")
+
+
+def bind_lpips(names: Iterable[str], size: int) -> dict[str, Callable]:
+    """By name, those of PERCEPTUAL among `names`, with their weights as constants, for validation.
+
+    Args:
+      names: of metrics.
+      size: side in pixels of the pictures.
+
+    Raises:
+      ConfigError: weights are missing or damaged, or the pictures too small.
+    """
+    found = {}
+    for name in filter(PERCEPTUAL.__contains__, names):
+        try:
+            params, net = weights.find(name), name.removeprefix("lpips_")
+            found[name] = functools.partial(lpips_by_picture, params=params, net=net)
+            pictures = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
+            jax.eval_shape(found[name], pictures, pictures)
+        except UserError as error:
+            raise ConfigError(f"evaluation.metrics: {name}: {error}") from error
+    return found
 
 
 class Perceptual:
@@ -112,7 +153,7 @@ class Perceptual:
             else:
                 value = distances.frechet_distance(prediction, target)
                 interval, how = None, "biased upwards for so few" if count < 10_000 else ""
-            key = {"KID": "kid", "FID": "fid"}.get(called[name], name)
+            key = PUBLISHED[name] if called[name] in ("KID", "FID") else name
             protocol = f"{called[name]}: {FEATURES[self._net].protocol}; n = {count} of each"
             found[key] = {
                 "value": float(value),

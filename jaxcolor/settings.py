@@ -7,7 +7,7 @@ from jaxcolor import configuration
 from jaxcolor.color_coding import CODINGS
 from jaxcolor.data.conditions import LINE_STRENGTH, LINE_THICKNESS
 from jaxcolor.errors import ConfigError
-from jaxcolor.metrics import METRICS
+from jaxcolor.metrics import BY_PICTURE, DISTANCES, truth_of
 from jaxcolor.models.conv_lowering import LOWERINGS
 from jaxcolor.training import steps
 
@@ -121,8 +121,12 @@ class EvaluationSettings(NamedTuple):
 
     @property
     def computed(self) -> tuple[str, ...]:
-        """The metrics of each validation: L1 and PSNR, which the epoch's line shows, and others."""
-        return tuple(dict.fromkeys(("l1", "psnr", *self.metrics)))
+        """The metrics of each validation: L1 and PSNR, which the epoch's line shows, and others.
+
+        Those that judge by the true pictures have these beside them.
+        """
+        truths = filter(None, map(truth_of, self.metrics))
+        return tuple(dict.fromkeys(("l1", "psnr", *self.metrics, *truths)))
 
 
 class ParallelSettings(NamedTuple):
@@ -206,15 +210,22 @@ def _check_choices(settings: Settings) -> None:
 def _check_metrics(settings: Settings) -> None:
     computed, best_by = settings.evaluation.computed, settings.checkpoint.best_by
     for name in computed:
-        if name not in METRICS:
-            hint = configuration.likeness(name, METRICS)
+        if name in DISTANCES:
+            raise ConfigError(
+                f"evaluation.metrics: {name} is of many pictures at once: only python -m jaxcolor "
+                "evaluate computes it"
+            )
+        if name not in BY_PICTURE:
+            hint = configuration.likeness(name, BY_PICTURE)
             raise ConfigError(f"evaluation.metrics: there is no metric {name!r}; {hint}")
     if best_by not in computed:
-        hint = "add it there" if best_by in METRICS else configuration.likeness(best_by, computed)
+        hint = (
+            "add it there" if best_by in BY_PICTURE else configuration.likeness(best_by, computed)
+        )
         raise ConfigError(
             f"checkpoint.best_by {best_by!r} is not among the metrics of evaluation.metrics; {hint}"
         )
-    if not METRICS[best_by].better:
+    if not BY_PICTURE[best_by].better:
         raise ConfigError(
             f"checkpoint.best_by {best_by!r} describes pictures and is neither good nor bad: take "
             "another metric"

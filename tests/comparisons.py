@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image
 
 from jaxcolor.color_histograms import CHROMA_EDGES, HUE_EDGES
-from jaxcolor.evaluation_results import BY_PICTURE, Evaluation, bootstrap_interval, combine
+from jaxcolor.evaluation_results import Evaluation, bootstrap_interval, combine
+from jaxcolor.metrics import BY_PICTURE
 from jaxcolor.training.reporting import EpochTiming
 
 METRICS = ("l1", "psnr", "chroma_ratio", "sepia_index")

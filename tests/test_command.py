@@ -17,6 +17,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
+from jaxcolor.command import errors_as_lines
 from jaxcolor.training.checkpoints import Checkpoints
 
 EPOCH_STEPS = 12  # 24 pictures in batches of 2
@@ -306,6 +307,49 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(start, tmp_path):
         assert "resuming" in output
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nx"),
+            "error: the memory does not suffice: lower --batch_size (RESOURCE_EXHAUSTED: Out of "
+            "memory allocating 9 bytes.)\n",
+        ),
+        (MemoryError(), "error: the memory does not suffice: lower --batch_size (out of memory)\n"),
+        (KeyboardInterrupt(), "stopped\n"),
+    ],
+)
+def test_too_little_memory_and_ctrl_c_are_one_line(capsys, error, line):
+    with errors_as_lines() as status:
+        raise error
+    assert capsys.readouterr().err == line
+    assert status == [130 if isinstance(error, KeyboardInterrupt) else 1]
+
+
+def test_other_errors_of_the_device_are_not_hidden():
+    with pytest.raises(jax.errors.JaxRuntimeError), errors_as_lines():
+        raise jax.errors.JaxRuntimeError("INTERNAL: a bug")
+
+
+def test_ctrl_c_while_importing_is_quiet(environment):
+    program = """if True:
+        import os, signal, sys
+        from jaxcolor import __main__
+        class Finder:
+            def find_spec(self, name, *rest):
+                if name == "jax":
+                    try:
+                        os.kill(os.getpid(), signal.SIGINT)
+                    except BaseException:
+                        raise ImportError("as libraries do") from None
+        sys.meta_path.insert(0, Finder())
+        sys.exit(__main__.main(["evaluate"]))
+    """
+    command = [sys.executable, "-c", program]
+    found = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
+    assert (found.returncode, found.stdout, found.stderr) == (130, "", "")
 
 
 def write_pair(directory, name, size=(64, 32)):

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from comparisons import COUNT, make_workdir
 
-from jaxcolor.compare import command
+from jaxcolor.compare import command, stored
 from jaxcolor.compare.history import POINTS, read_history
 from jaxcolor.compare.runs import ComparisonError, Run, parse_runs, read_member
 from jaxcolor.compare.scores import score_runs
 from jaxcolor.errors import UserError
+from jaxcolor.evaluation_results import Evaluation
+from jaxcolor.training.checkpoints import Checkpoints
 
 HOSTILE = '<script>alert("stolen")</script>'
 
@@ -41,6 +43,7 @@ def test_runs_are_named_by_label_or_by_workdir(tmp_path):
         (["a/x", "b/x"], "two runs are called 'x': write LABEL=b/x"),
         (["A=x", "B=x"], "x is named twice"),
         (["=x", "y"], "write WORKDIR, or LABEL=WORKDIR"),
+        (["=.", "y"], "write WORKDIR, or LABEL=WORKDIR"),
         (["A=x,,y", "z"], "write WORKDIR, or LABEL=WORKDIR"),
     ],
 )
@@ -84,6 +87,40 @@ def test_the_best_is_by_each_metrics_own_rule(tmp_path):
     }
     same = scores_of(low, load("again", make_workdir(tmp_path / "x", error=0.1, chroma=15)))
     assert [score.is_best for score in same["l1"].scores] == [True, True]
+
+
+def test_what_has_a_truth_is_best_near_it(tmp_path):
+    low = load("low", make_workdir(tmp_path / "low", error=0.1, chroma=15))
+    high = load("high", make_workdir(tmp_path / "high", error=0.3, chroma=27))
+    truth = {"low": 0.45, "high": 0.45}
+    for run, factor in ((low, 1.0), (high, 1.1)):
+        evaluation = run.members[0].evaluation
+        rows, entries = evaluation.rows, evaluation.summary["metrics"]
+        rows["sepia_chroma_target"] = 0.45 * rows["chroma_target"]
+        rows["sepia_chroma"] = factor * rows["sepia_chroma"]
+        entries["sepia_index"]["value"] *= factor
+        entries["sepia_index_target"] = entries["sepia_index"] | {"value": truth[run.label]}
+    found = scores_of(low, high)
+    worse, better = found["sepia_index"].scores  # 0.40 and 0.44 to 0.45
+    assert (worse.is_best, better.is_best) == (False, True)
+    assert worse.behind == pytest.approx(0.04)
+    assert worse.behind_interval == pytest.approx((0.04, 0.04))
+    assert [score.is_best for score in found["sepia_index_target"].scores] == [False, False]
+
+
+def test_a_network_that_gives_no_numbers_is_compared_all_the_same(tmp_path):
+    words = [str(make_workdir(tmp_path / name)) for name in ("good", "bad")]
+    directory = tmp_path / "bad" / "evaluation" / "val"
+    evaluation = Evaluation.read(directory)
+    for name in ("l1", "psnr"):
+        evaluation.rows[name][3:] = np.nan
+        evaluation.summary["metrics"][name] |= {"value": np.nan, "interval": [np.nan, np.nan]}
+    histogram = evaluation.summary["histograms"]["chroma"]
+    histogram["prediction"] = [np.nan] * len(histogram["prediction"])
+    evaluation.write(directory)
+    good, bad = command.compare(words, tmp_path / "report.html")
+    assert [score.is_best for score in scores_of(good, bad)["l1"].scores] == [True, False]
+    assert "nan" not in (tmp_path / "report.html").read_text()
 
 
 def test_seeds_are_averaged_and_their_spread_told(tmp_path):
@@ -131,6 +168,69 @@ def test_a_workdir_with_nothing_to_compare_is_named(tmp_path):
     for name in ("empty", "absent"):
         with pytest.raises(UserError, match=f"{name} (has neither|is no directory)"):
             command.compare([str(tmp_path / "one"), str(tmp_path / name)], tmp_path / "x.html")
+
+
+def test_only_an_earlier_report_is_replaced(tmp_path, monkeypatch):
+    words = [str(make_workdir(tmp_path / name)) for name in ("one", "other")]
+    out = tmp_path / "report.html"
+    for _ in range(2):
+        command.compare(words, out)
+    assert out.stat().st_size > 1000
+    out.write_text("<!DOCTYPE html>mine")
+    with pytest.raises(UserError, match="is there and no report of compare"):
+        command.compare(words, out)
+    assert out.read_text() == "<!DOCTYPE html>mine"
+    with pytest.raises(UserError, match="is a directory"):
+        command.compare(words, tmp_path / "one")
+    out.unlink()
+
+    def fail(path, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(out), "replace", fail)
+    with pytest.raises(UserError, match="No space left"):
+        command.compare(words, out)
+    assert not list(tmp_path.glob("report*"))
+
+
+@pytest.mark.parametrize("weights", [False, True])
+def test_numbers_that_can_be_measured_now_are_not_left_out(tmp_path, monkeypatch, capsys, weights):
+    """With one line on the others, however many runs lack them."""
+    monkeypatch.setenv("JAXCOLOR_WEIGHTS", str(tmp_path / "weights"))
+    (tmp_path / "weights").mkdir()
+    if weights:
+        (tmp_path / "weights" / "lpips_alex.npz").write_bytes(b"")
+    runs, asked = [make_workdir(tmp_path / name) for name in ("one", "other")], []
+
+    def evaluate(values, changes):
+        asked.append((values.workdir, values.metrics.split(",")))
+        return Evaluation.read(runs[0] / "evaluation" / "val")
+
+    monkeypatch.setattr(stored.evaluate_command, "evaluate", evaluate)
+    with Checkpoints(runs[1] / "checkpoints"):
+        pass  # there, and none is better than the one that was evaluated
+    path = runs[1] / "evaluation" / "val" / "summary.json"
+    summary = json.loads(path.read_text())
+    whole = dict.fromkeys((*stored.USUAL, "fid"), summary["metrics"]["l1"])
+    summary["metrics"] = {name: x for name, x in whole.items() if name != "lpips_alex"}
+    path.write_text(json.dumps(summary))
+    command.compare(list(map(str, runs)), tmp_path / "report.html")
+    output = capsys.readouterr().out
+    assert output.count("not measured of every run: ") == 1
+    assert "lpips_alex" in output
+    if weights:  # and what was there besides the usual is measured again
+        wanted = {*stored.USUAL, "frechet_distance"}
+        assert [(place, set(names)) for place, names in asked] == [(str(runs[1]), wanted)]
+    else:
+        assert asked == []
+    summary["missing"] = {"lpips_alex": "LPIPS (alex) needs pictures of 31 pixels or more"}
+    assert stored.lacking(summary) == []
+
+
+@pytest.mark.parametrize("option", ["--first", "--different"])
+def test_fewer_than_no_pictures_are_refused(tmp_path, capsys, option):
+    assert command.main(["a", "b", option, "-1"]) == 1
+    assert capsys.readouterr().err == f"error: {option} -1 must be at least 0\n"
 
 
 def test_long_histories_are_thinned_to_their_means(tmp_path):

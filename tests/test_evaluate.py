@@ -12,6 +12,7 @@ from small_workdir import make_workdir
 
 from jaxcolor import colorspace, evaluate_command, evaluation_data, perceptual_measurement
 from jaxcolor.__main__ import main
+from jaxcolor.evaluation_place import make_directory
 from jaxcolor.evaluation_results import Evaluation
 from jaxcolor.evaluation_table import table
 from jaxcolor.perceptual import distances
@@ -132,6 +133,36 @@ def test_any_split_or_folder(workdir, evaluated, pictures, tmp_path):
     np.testing.assert_allclose(found.rows["l1"], evaluated.rows["l1"][2:3], rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("", "val"),
+        ("--checkpoint best --statistics picture --no-dropout --seed 3", "val"),
+        ("--split train --path {pictures}", "train"),
+        ("--path {pictures}/val", "all_val"),
+        ("--checkpoint latest", "val_latest"),
+        ("--checkpoint 3 --statistics running", "val_step_3_running"),
+        ("--dropout --seed 3", "val_dropout_seed_3"),
+        ("--data.fit=crop --data.resize=bicubic", "val_fit_crop"),
+        ("--predictions {pictures}/train --suffix=-x --path {pictures}/val", "all_val_train-x"),
+    ],
+)
+def test_whatever_is_not_the_runs_own_has_a_directory_of_its_own(
+    workdir, pictures, tmp_path, words, name
+):
+    """And compare goes on finding the run's own."""
+    words = [str(tmp_path), *words.format(pictures=pictures).split()]
+    values, rest = evaluate_command.parser().parse_known_args(words)
+    changes = evaluation_data.parse_overrides(rest)
+    built = load_trained(workdir).experiment
+    if values.path:
+        changes["path"] = values.path
+    found = evaluation_data.open_pictures(built, values.split, changes, print)
+    changes.pop("path", None)
+    out = make_directory(values, found, changes, built)
+    assert out == tmp_path / "evaluation" / name
+
+
 def test_a_picture_that_cannot_be_read_is_left_out_and_named(workdir, pictures, tmp_path, capfd):
     broken = tmp_path / "broken"
     shutil.copytree(pictures / "val", broken)
@@ -154,14 +185,17 @@ def test_pictures_made_elsewhere_are_matched_by_name(workdir, pictures, tmp_path
     Image.fromarray(target).save(made / "0003-old.png")
     options = (f"--predictions={made}", "--suffix=-new", CHEAP, out)
     found = evaluate(workdir, *options)
-    assert "3 of the pictures have no prediction" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "3 of 5 pictures have no prediction and are left out, such as 0001\n" in output
+    assert "n = 2 (3 more without a prediction)" in output
+    assert found.summary["data"]["without_prediction"] == ["0001", "0002", "0004"]
     assert found.rows["name"].tolist() == ["0000", "0003"]
     assert found.rows["l1"][0] > 0.3
     assert found.rows["l1"][1] == 0
     assert found.rows["psnr"][1] == np.inf
     assert Evaluation.read(tmp_path / "out").summary["metrics"]["psnr"]["value"] == np.inf
     assert found.summary["checkpoint"] is None
-    assert found.summary["protocol"]["predictions"] == "files of 8 bits, as they are"
+    assert found.summary["protocol"]["predictions"] == "files, read with 8 bits, as they are"
     Image.fromarray(read(made / "0003-new.png")).resize((32, 32)).save(made / "0003-new.png")
     found = evaluate(workdir, *options)
     assert "resized" in found.summary["protocol"]["predictions"]
@@ -193,6 +227,14 @@ def test_lpips_and_distances_join_when_their_weights_are_there(workdir, evaluate
     assert not wanted & empty.summary["metrics"].keys()
     text = table(empty.summary)
     assert all(re.search(f"^not measured: {name}: no weights", text, re.M) for name in wanted)
+
+
+def test_what_was_asked_for_by_name_and_not_measured_fails_at_the_end(workdir, tmp_path, capsys):
+    out = tmp_path / "out"
+    options = (f"--weights={tmp_path}", f"--out={out}")
+    assert fail(workdir, "--metrics=l1,lpips_alex", *options) == 1
+    assert "error: --metrics: lpips_alex could not be measured" in capsys.readouterr().err
+    assert Evaluation.read(out).summary["metrics"].keys() == {"l1"}
 
 
 @pytest.mark.parametrize(
@@ -277,7 +319,17 @@ def one_line(monkeypatch, capsys):
         (["{run}", "--data.condition=luma"], "make the condition 'luma', and the network"),
         (["{run}", "--predictions={tmp}"], "no pictures in"),
         (["{run}", "--targets={tmp}"], "--targets is for use without a WORKDIR"),
+        (["{run}", "--metrics="], "--metrics is empty: leave it out, or name some of l1"),
+        (["{run}", "--weights={tmp}/none"], "--weights {tmp}/none is no directory"),
+        (["{run}", "--predictions={tmp}", "--dropout"], "--dropout is of a network"),
+        (["{run}", "--predictions={tmp}", "--checkpoint=3"], "--checkpoint is of a network"),
+        (["{run}", "--suffix=-x"], "--suffix is for use with --predictions"),
         (["{run}", "--out={tmp}/file/x"], "cannot be made"),
+        (["{run}", "--out={pictures}"], "whose pictures are measured: name a folder elsewhere"),
+        (["{run}", "--out={pictures}/val/new"], "whose pictures are measured"),
+        (["{run}", "--path={pictures}/val", "--out={pictures}/val"], "pictures are measured"),
+        (["{run}", "--predictions={pictures}/val", "--out={pictures}/val/x"], "are measured"),
+        (["{run}", "--out={tmp}"], "holds other files and no evaluation"),
         (["--predictions={pictures}", "--targets={tmp}"], "--targets takes a folder"),
         (["--predictions={pictures}/val", "--targets={pictures}", "--split=val"], "leave them out"),
         (["{run}", "--predictions={pictures}/val", "--suffix=-x"], "such as 0000-x.png"),
@@ -286,7 +338,7 @@ def one_line(monkeypatch, capsys):
 def test_mistakes_are_one_line(one_line, workdir, pictures, tmp_path, words, message):
     (tmp_path / "file").write_text("")
     places = {"run": workdir, "tmp": tmp_path, "pictures": pictures}
-    assert message in one_line(*(word.format(**places) for word in words))
+    assert message.format(**places) in one_line(*(word.format(**places) for word in words))
 
 
 def test_help_tells_of_every_argument(capsys):

@@ -90,7 +90,10 @@ def test_what_is_no_evaluation_is_named(tmp_path):
     for name, text, message in (
         ("pictures.csv", table.rsplit(",", 1)[0], "damaged"),
         ("pictures.csv", "", "damaged"),
+        ("pictures.csv", table.replace("\n4,", "\nnan,"), "damaged: .* index is no number"),
         ("summary.json", summary[:40], "damaged"),
+        ("summary.json", summary.replace('"inf"', "NaN"), "damaged: .* has NaN for a number"),
+        ("summary.json", summary.replace('"inf"', '"many"'), "damaged: .* 'many'"),
         ("summary.json", summary.replace('"schema": 1', '"schema": 2'), "has schema 2"),
     ):
         make_evaluation().write(tmp_path)

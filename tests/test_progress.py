@@ -8,8 +8,8 @@ import signal
 import pytest
 from test_command import EPOCH_STEPS, finish, logged_rows, wait_for_step
 
-from jaxcolor.metrics import METRICS
-from jaxcolor.training.progress import DIRECTIONS, Progress, goodness
+from jaxcolor.metrics import BADNESS, BY_PICTURE, truth_of
+from jaxcolor.training.progress import Progress, goodness
 
 
 def after(progress, values, first=1):
@@ -36,7 +36,19 @@ def test_goodness_follows_the_direction_of_the_metric(metric, better, worse):
 
 
 def test_every_metric_has_a_known_direction_or_none():
-    assert {metric.better for metric in METRICS.values()} <= {*DIRECTIONS, ""}
+    assert {metric.better for metric in BY_PICTURE.values()} <= {*BADNESS, ""}
+
+
+@pytest.mark.parametrize("metric", ["sepia_index", "colourfulness", "colourfulness_abs"])
+def test_what_has_a_truth_beside_it_is_best_near_that(metric):
+    scores = [{metric: x, truth_of(metric): 0.3} for x in (0.1, 0.6, 0.4, 0.9, 0.3)]
+    goods = [goodness(metric, found) for found in scores]
+    assert sorted(range(5), key=goods.__getitem__) == [3, 1, 0, 2, 4]
+    assert goodness(metric, {metric: 0.3}) == -math.inf
+    progress = Progress(metric)
+    for epoch, found in enumerate(scores[:4], 1):
+        progress = progress.after(epoch, found)
+    assert (progress.best_epoch, progress.best) == (3, 0.4)
 
 
 def test_it_stalls_after_epochs_without_a_strict_gain():

@@ -68,7 +68,8 @@ def test_the_sample_sheet_shows_the_pictures_in_their_columns(tmp_path):
     colours = [(200, 30, 40), (20, 180, 60), (40, 60, 220)]
     pictures = [np.full((2, 64, 64, 3), colour, np.uint8) for colour in colours]
     path = tmp_path / "sheet.png"
-    write_sample_sheet(path, *pictures, heading="epoch 1")
+    labels = ["\N{CJK UNIFIED IDEOGRAPH-6F22}.png", "\N{PILE OF POO}"]  # of no font of ours
+    write_sample_sheet(path, *pictures, heading="epoch 1", labels=labels)
     with Image.open(path) as sheet:
         pixels = np.asarray(sheet.convert("RGB"))
     thirds = np.array_split(pixels, 3, axis=1)

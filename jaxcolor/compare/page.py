@@ -13,6 +13,8 @@ from jaxcolor.compare.style import STYLE
 
 # A browser holds the page to it: not even text that slipped through could load or run anything.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+# By which a report is known, at its head.
+MARK = '<meta name="generator" content="jaxcolor compare">'
 
 
 def render(
@@ -44,7 +46,7 @@ def render(
     ]
     body = "".join(f"<section><h2>{name}</h2>{html}</section>" for name, html in sections if html)
     return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">{MARK}'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>"
@@ -122,7 +124,8 @@ def _sheet(runs: Sequence[Run], rows: Sequence[Row]) -> str:
         name = escape(row.name)
         lines.append(f"<tr><th>{row.index}<br>{name}</th>{''.join(cells)}</tr>")
     return (
-        f'<div class="wide"><table class="{kind}"><thead><tr><th></th>{head}</tr></thead>'
+        f'<div class="wide" tabindex="0"><table class="{kind}">'
+        f"<thead><tr><th></th>{head}</tr></thead>"
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
 

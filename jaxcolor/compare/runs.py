@@ -69,7 +69,8 @@ def parse_runs(words: Sequence[str]) -> dict[str, list[Path]]:
             label, listed = "", word
         whole = Path(listed).expanduser()
         paths = [whole] if whole.exists() else [Path(x).expanduser() for x in listed.split(",")]
-        if (equals and not label and not whole.exists()) or not all(x.name for x in paths):
+        is_labelled = listed != word
+        if (is_labelled and not label.strip()) or not all(x.name for x in paths):
             raise ComparisonError(f"run {word!r}: write WORKDIR, or LABEL=WORKDIR,WORKDIR,...")
         label = label or paths[0].resolve().name
         if label in runs:

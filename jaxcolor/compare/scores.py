@@ -6,23 +6,16 @@ apart, as the spread over seeds.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxcolor.compare.runs import Run
-from jaxcolor.evaluation_results import BY_PICTURE
+from jaxcolor.metrics import BADNESS, BY_PICTURE, truth_of
 
 DRAWS = 1000
 LEVEL = 0.95
-# How far from the ideal a value is: lower is better, whatever the metric.
-BADNESS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "lower": lambda value: value,
-    "higher": lambda value: -value,
-    "near 0": np.abs,
-    "near 1": lambda value: np.abs(value - 1),
-}
 
 Interval = tuple[float, float]
 
@@ -84,16 +77,12 @@ def score_runs(runs: Sequence[Run], *, draws: int = DRAWS, seed: int = 0) -> lis
             entries.setdefault(name, entry)
     names = [name for name in entries if name in BY_PICTURE]
     drawn = [_draw(run, names, draws, seed) for run in runs]
-    return [
-        MetricScores(
-            name,
-            entry.get("better", ""),
-            entry.get("unit", ""),
-            entry.get("protocol", ""),
-            _compare(runs, name, entry.get("better", ""), [found.get(name) for found in drawn]),
-        )
-        for name, entry in entries.items()
-    ]
+    found = []
+    for name, entry in entries.items():
+        rule = BY_PICTURE[name].better if name in BY_PICTURE else entry.get("better", "")
+        about = entry.get("unit", ""), entry.get("protocol", "")
+        found.append(MetricScores(name, rule, *about, _compare(runs, name, rule, drawn)))
+    return found
 
 
 def _draw(run: Run, names: Sequence[str], draws: int, seed: int) -> dict[str, np.ndarray]:
@@ -129,21 +118,25 @@ def _combine(name: str, means: np.ndarray) -> np.ndarray:
 
 
 def _compare(
-    runs: Sequence[Run], name: str, better: str, drawn: Sequence[np.ndarray | None]
+    runs: Sequence[Run], name: str, better: str, drawn: Sequence[dict[str, np.ndarray]]
 ) -> tuple[Score, ...]:
-    scores = [_score(run, name, draws) for run, draws in zip(runs, drawn, strict=True)]
-    badness = BADNESS.get(better)
-    if badness is None or not any(math.isfinite(score.value) for score in scores):
+    scores = [_score(run, name, of.get(name)) for run, of in zip(runs, drawn, strict=True)]
+    if better not in BADNESS:
         return tuple(scores)
-    bad = [float(badness(np.float64(score.value))) for score in scores]
+    badness, truth = BADNESS[better], truth_of(name)
+    truths = [_score(run, truth, None).value if truth else 0.0 for run in runs]
+    bad = [badness(score.value, other) for score, other in zip(scores, truths, strict=True)]
+    if not any(map(math.isfinite, bad)):
+        return tuple(scores)
+    of_draws = [badness(of[name], of.get(truth, math.nan)) if name in of else None for of in drawn]
     least = min(value for value in bad if not math.isnan(value))
     best = bad.index(least)
     for place, score in enumerate(scores):
         if math.isnan(bad[place]):
             continue
         interval = None
-        if place != best and drawn[place] is not None and drawn[best] is not None:
-            interval = _interval(badness(drawn[place]) - badness(drawn[best]))
+        if place != best and of_draws[place] is not None and of_draws[best] is not None:
+            interval = _interval(of_draws[place] - of_draws[best])
         behind = 0.0 if bad[place] == least else bad[place] - least
         scores[place] = score._replace(
             behind=behind, behind_interval=interval, is_best=bad[place] == least

@@ -4,6 +4,7 @@ STYLE = """
 :root {
   color-scheme: light dark;
   --page: #f7f7f5; --card: #fff; --ink: #1c1c1a; --soft: #62625c; --rule: #dddcd6; --best: #e9f3ea;
+  --shade: #0004;
   --truth: #8a8a84;
   --run0: #2a6fc9; --run1: #d1591f; --run2: #12875f; --run3: #8a4fbf; --run4: #b58100;
   --run5: #c73a6b; --run6: #0c8a9e; --run7: #6b6b2d;
@@ -11,7 +12,7 @@ STYLE = """
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #151514; --card: #1f1f1d; --ink: #ecebe6; --soft: #a3a29b; --rule: #3a3a36;
-    --best: #1f3325; --truth: #8f8e87;
+    --best: #1f3325; --truth: #8f8e87; --shade: #000c;
     --run0: #6aa5f0; --run1: #f0894f; --run2: #45bf92; --run3: #b98ae6; --run4: #d9a93a;
     --run5: #ee7a9f; --run6: #4fc0d1; --run7: #b5b565;
   }
@@ -38,6 +39,7 @@ dd { margin: 0; overflow-wrap: anywhere; }
   border-top: 3px solid var(--line);
 }
 .wide { overflow-x: auto; }
+.wide:focus-visible { outline: 2px solid var(--run0); }
 .wide, .chart { border-radius: 8px; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: .5rem .9rem; text-align: left; vertical-align: top; }
@@ -49,6 +51,14 @@ tbody th { font-weight: 500; }
 td.best { background: var(--best); }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(21rem, 1fr)); gap: 1rem; }
 .chart, .wide { background: var(--card); border: 1px solid var(--rule); }
+.wide { /* a shadow where there is more to scroll to */
+  background:
+    linear-gradient(to right, var(--card) 40%, transparent) 0 0 / 3rem 100% no-repeat local,
+    linear-gradient(to left, var(--card) 40%, transparent) 100% 0 / 3rem 100% no-repeat local,
+    linear-gradient(to right, var(--shade), transparent) 0 0 / 1rem 100% no-repeat scroll,
+    linear-gradient(to left, var(--shade), transparent) 100% 0 / 1rem 100% no-repeat scroll,
+    var(--card);
+}
 .chart { margin: 0; padding: .7rem .7rem .3rem; }
 .chart svg { display: block; width: 100%; height: auto; }
 .chart text { fill: var(--soft); font-size: 11px; }

@@ -12,7 +12,7 @@ from jaxcolor.compare.runs import Run
 from jaxcolor.compare.scores import MetricScores, Score
 from jaxcolor.training.checkpoints import flatten
 
-ARROWS = {"lower": "↓", "higher": "↑", "near 0": "→ 0", "near 1": "→ 1"}
+ARROWS = {"lower": "↓", "higher": "↑", "near 0": "→ 0", "near 1": "→ 1", "near truth": "→ truth"}
 SIGNIFICANT = 4
 NONE, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 FOOTNOTE = (
@@ -192,6 +192,7 @@ def _table(runs: Sequence[Run], rows: Sequence[str], kind: str) -> str:
         for place, run in enumerate(runs)
     )
     return (
-        f'<div class="wide"><table class="{kind}"><thead><tr><th></th>{head}</tr></thead>'
+        f'<div class="wide" tabindex="0"><table class="{kind}">'
+        f"<thead><tr><th></th>{head}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )

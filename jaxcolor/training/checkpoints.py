@@ -16,7 +16,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from jaxcolor.errors import UserError, WorkdirError
-from jaxcolor.metrics import METRICS
+from jaxcolor.metrics import BY_PICTURE
 from jaxcolor.training.progress import goodness
 from jaxcolor.training.state import GanState, NetworkState
 
@@ -49,8 +49,9 @@ class Checkpoints:
           directory: where they lie; made if missing.
           keep_last: how many of the newest are kept.
           keep_best: how many of the best are kept besides.
-          best_by: the validation metric, a key of `metrics.METRICS`, by which they are; "" for the
-            one in the newest checkpoint's config. A checkpoint without it is worse than any other.
+          best_by: the validation metric, a key of `metrics.BY_PICTURE`, by which they are; ""
+            for the one in the newest checkpoint's config. A checkpoint without it is worse than
+            any other.
           read_only: never write nor tidy up: for reading another run's workdir.
 
         Raises:
@@ -143,7 +144,8 @@ class Checkpoints:
         if self._best_by or latest is None:
             return self._best_by or DEFAULT_BEST_BY
         stored = self.config(latest).get("checkpoint", {}).get("best_by", DEFAULT_BEST_BY)
-        return stored if METRICS.get(stored) and METRICS[stored].better else DEFAULT_BEST_BY
+        judges = stored in BY_PICTURE and BY_PICTURE[stored].better
+        return stored if judges else DEFAULT_BEST_BY
 
     def metrics(self, step: int) -> dict[str, float]:
         """The validation numbers stored at `step`; empty if it was saved between validations."""

@@ -3,25 +3,19 @@
 import math
 from typing import Any, NamedTuple
 
-from jaxcolor.metrics import METRICS
-
-DIRECTIONS = {
-    "lower": lambda value: -value,
-    "higher": lambda value: value,
-    "near 0": lambda value: -abs(value),
-    "near 1": lambda value: -abs(value - 1),
-}
+from jaxcolor.metrics import BADNESS, BY_PICTURE, truth_of
 
 
 def goodness(metric: str, scores: dict[str, float] | None) -> float:
-    """How good scores are by one of METRICS, higher is better; -inf where they lack it or are NaN.
+    """How good scores are by a metric, higher is better; -inf where they lack it or are NaN.
 
     Args:
-      metric: one with a direction.
-      scores: values by metric.
+      metric: one that judges, a key of `metrics.BY_PICTURE`.
+      scores: values by metric; what is best near the truth needs the truth's own besides.
     """
-    value = (scores or {}).get(metric, math.nan)
-    return -math.inf if math.isnan(value) else DIRECTIONS[METRICS[metric].better](value)
+    value, truth = ((scores or {}).get(name, math.nan) for name in (metric, truth_of(metric)))
+    bad = BADNESS[BY_PICTURE[metric].better](value, truth)
+    return -math.inf if math.isnan(bad) else -bad
 
 
 class Progress(NamedTuple):
@@ -52,7 +46,7 @@ class Progress(NamedTuple):
 
     def after(self, epoch: int, scores: dict[str, float]) -> "Progress":
         """With the scores of another epoch; only a strict gain makes it the best."""
-        before = goodness(self.best_by, {self.best_by: self.best})
+        before = goodness(self.best_by, scores | {self.best_by: self.best})
         if goodness(self.best_by, scores) > before:
             return self._replace(last_epoch=epoch, best_epoch=epoch, best=scores[self.best_by])
         return self._replace(last_epoch=epoch)

@@ -9,6 +9,7 @@ import dataclasses
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -253,5 +254,7 @@ def write_sample_sheet(
     for row, label in zip(axes, labels, strict=bool(labels)):
         row[0].text(0, -0.03, label, transform=row[0].transAxes, va="top", fontsize=8)
     temporary = path.with_name(path.name + ".tmp")
-    figure.savefig(temporary, format="png")
+    with warnings.catch_warnings():  # names may be in any script
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        figure.savefig(temporary, format="png")
     temporary.replace(path)

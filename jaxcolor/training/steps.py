@@ -7,7 +7,7 @@ Pictures come as uint8, or as floats in [-1, 1], [batch, height, width, channels
 
 import functools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -252,6 +252,7 @@ def evaluation_step(
     dropout: bool,
     axis_name: str | None,
     metrics: tuple[str, ...] = ("l1", "psnr"),
+    perceptual: Mapping[str, Callable[[jax.Array, jax.Array], jax.Array]] | None = None,
     coding: ColorCoding = CODINGS["rgb"],
 ) -> dict[str, jax.Array]:
     """Sums over the batch's real pictures of the quantities of `metrics`, and their "count".
@@ -266,6 +267,8 @@ def evaluation_step(
       dropout: see `predict`.
       axis_name: device axis, or None.
       metrics: keys of `metrics.METRICS`.
+      perceptual: further quantities by name: functions of predictions and targets, RGB in [-1, 1],
+        to [batch].
       coding: see `predict`; the lightness that it keeps is that of the target, unrounded.
     """
     target, mask = colorspace.to_signed(batch["target"]), batch["mask"]
@@ -274,6 +277,7 @@ def evaluation_step(
     options |= {"coding": coding, "lightness": lightness, "axis_name": axis_name}
     prediction = predict(state, batch["condition"], rng, places=batch.get("index"), **options)
     by_picture = picture_metrics.measure(prediction, target, metrics)
+    by_picture |= {name: of(prediction, target) for name, of in (perceptual or {}).items()}
     by_picture |= {"count": jnp.ones_like(mask)}
     # where, not a product: padding may score an infinite PSNR, and 0 * inf is NaN.
     sums = {name: jnp.sum(jnp.where(mask > 0, x, 0)) for name, x in by_picture.items()}
