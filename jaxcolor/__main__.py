@@ -1,9 +1,11 @@
-"""python -m jaxcolor COMMAND: everything but training, which is run.py.
+"""python -m jaxcolor COMMAND: all that the library does on its own.
 
+train       train the experiment of a config, as run.py does
 check-data  what is wrong with the pictures of a config, and how the network will see them
 prepare     decode and resize them once, into a cache that training reads many times as fast
 evaluate    measure a trained network, or pictures made elsewhere, on a split or a folder
 colorize    colour files and folders of pictures, of any size and kind
+gui         the same in a browser, on this machine (extra gui)
 compare     trainings on the same pictures, side by side in one HTML file
 import      make a workdir of weights of pytorch-CycleGAN-and-pix2pix
 export      write a trained network for others: safetensors, StableHLO or ONNX
@@ -16,7 +18,16 @@ from absl import flags
 from ml_collections import config_flags
 
 CONFIG_COMMANDS = ("check-data", "prepare")
-COMMANDS = (*CONFIG_COMMANDS, "colorize", "evaluate", "compare", "import", "export")
+COMMANDS = (
+    "train",
+    *CONFIG_COMMANDS,
+    "evaluate",
+    "colorize",
+    "gui",
+    "compare",
+    "import",
+    "export",
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,6 +41,10 @@ def main(argv: list[str] | None = None) -> int:
         (sys.stdout if asked else sys.stderr).write(known)
         return 0 if asked else 2
     name, *words = words
+    if name == "train":
+        from jaxcolor import train_command
+
+        return train_command.main(["jaxcolor train", *words])
     if name == "evaluate":
         from jaxcolor import evaluate_command
 
@@ -50,6 +65,10 @@ def main(argv: list[str] | None = None) -> int:
         from jaxcolor import colorize_command
 
         return colorize_command.main(words)
+    if name == "gui":
+        from jaxcolor.gui import command as gui_command
+
+        return gui_command.main(words)
     return _run(name, [f"jaxcolor {name}", *words])
 
 

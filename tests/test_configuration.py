@@ -76,6 +76,8 @@ LAYERS = {
         "export_command",
         "colorize",
         "colorize_command",
+        "gui",
+        "train_command",
     ],
 }
 
