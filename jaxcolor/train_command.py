@@ -30,6 +30,10 @@ def main(words: Sequence[str]) -> None:
 
 def _parse(words: list[str]) -> list[str]:
     """Parses the flags; a mistake in them is one line."""
+    if {"--help", "-h"} & set(words[1:]):
+        found = flags.FLAGS.module_help(__name__)
+        print(f"{words[0]} --config FILE [--config.section.key=value ...]\n{found}")
+        raise SystemExit(0)
     from jaxcolor import command
 
     return command.parse_flags(words, flags.FLAGS)

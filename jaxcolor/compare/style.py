@@ -17,7 +17,9 @@ CHARTS = """
 .run6 { --line: var(--run6); } .run7 { --line: var(--run7); }
 """
 
-STYLE = CHARTS + """
+STYLE = (
+    CHARTS
+    + """
 :root {
   color-scheme: light dark;
   --page: #f7f7f5; --card: #fff; --ink: #1c1c1a; --soft: #62625c; --rule: #dddcd6; --best: #e9f3ea;
@@ -91,3 +93,4 @@ footer { margin-top: 3rem; border-top: 1px solid var(--rule); padding-top: .8rem
   .sheet img { min-width: 0; }
 }
 """
+)

@@ -1,12 +1,15 @@
 """python -m jaxcolor gui: pictures coloured in the browser."""
 
 import argparse
+import importlib.util
 import os
 import signal
 import socket
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+
+from PIL import Image
 
 from jaxcolor.colorize.picture_files import MAX_PIXELS
 from jaxcolor.command import errors_as_lines, make_parser, set_up_jax
@@ -67,29 +70,30 @@ def serve(values: argparse.Namespace) -> None:
     for name in ("max_megabytes", "max_pixels"):
         if getattr(values, name) < 1:
             raise ConfigError(f"--{name} {getattr(values, name)} must be at least 1")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leaves the folder below, too
-    with tempfile.TemporaryDirectory(prefix="jaxcolor-gui-") as folder:
-        _prepare_gradio(folder)
-        model, runs = (expand(word) if word else None for word in (values.model, values.runs))
-        runs = Path("runs") if model is None and runs is None else runs
-        models = Models(find_models(model, runs))
-        models.colorizer(next(iter(models.workdirs)))
-        with _listen(values.host, values.port) as listening:
-            _serve(values, models, Path(folder), listening)
+    model, runs = (expand(word) if word else None for word in (values.model, values.runs))
+    runs = Path("runs") if model is None and runs is None else runs
+    models = Models(find_models(model, runs))
+    models.colorizer(next(iter(models.workdirs)))
+    with (
+        _listen(values.host, values.port) as listening,
+        tempfile.TemporaryDirectory(prefix="jaxcolor-gui-") as folder,
+    ):
+        _import_gradio(folder)
+        _serve(values, models, Path(folder), listening)
 
 
-def _prepare_gradio(folder):
+def _import_gradio(folder):
     """Imports Gradio, which is to write into `folder` alone and to call nobody."""
+    if importlib.util.find_spec("gradio") is None:
+        raise GuiError('the GUI needs Gradio, the extra gui: pip install -e ".[gui]"')
     os.environ |= {
-        "GRADIO_TEMP_DIR": str(folder),
+        "GRADIO_TEMP_DIR": folder,
         "GRADIO_ANALYTICS_ENABLED": "False",
         "HF_HUB_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
-    try:
-        import gradio
-    except ImportError as error:
-        raise GuiError('the GUI needs Gradio: pip install -e ".[gui]"') from error
+    import gradio
+
     if int(gradio.__version__.partition(".")[0]) != _GRADIO:
         raise GuiError(
             f"the GUI needs Gradio {_GRADIO}, and {gradio.__version__} is installed: "
@@ -111,7 +115,6 @@ def _listen(host, port):
 
 def _serve(values, models, folder, listening):
     import uvicorn
-    from PIL import Image
 
     from jaxcolor.gui import page, server
     from jaxcolor.gui.desk import Desk
@@ -124,15 +127,17 @@ def _serve(values, models, folder, listening):
     app = server.make_app(
         page.build(models, Desk(models, vault, values.max_pixels)),
         vault,
-        max_bytes=values.max_megabytes * 1_000_000,
+        max_bytes=values.max_megabytes * 2**20,
         hosts=list(_LOCAL) if values.host in _LOCAL else ["*"],
         readable=[workdir / "samples" for workdir in models.workdirs.values()],
     )
     host, port = listening.getsockname()[:2]
     listed = ", ".join(models.workdirs)
     print(f"models: {printable(listed)}")
-    print(f"open http://{f'[{host}]' if ':' in host else host}:{port} in a browser; Ctrl-C ends it")
     if values.host not in _LOCAL:
         print("note: whoever reaches this machine can use it")
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    print(f"open {address} in a browser; Ctrl-C ends it", flush=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left then, too
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
     uvicorn.Server(config).run(sockets=[listening])

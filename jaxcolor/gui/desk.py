@@ -161,7 +161,7 @@ def _notes(colorizer: Colorizer, picture: picture_files.Picture) -> list[str]:
 
 def _describe(name, picture, model, seconds, notes):
     height, width = picture.pixels.shape[:2]
-    facts = f"{width}×{height}, {8 * picture.pixels.itemsize} bits, {picture.format}"
+    facts = f"{width} x {height}, {8 * picture.pixels.itemsize} bits, {picture.format}"
     lines = [
         f'<p class="done"><b>{escape(name)}</b> {facts}; coloured by <b>{escape(model)}</b> '
         f"in {seconds:.1f} s</p>",

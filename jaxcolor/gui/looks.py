@@ -8,7 +8,7 @@ _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
 _MONOSPACED = ("ui-monospace", "Consolas", "monospace")
 
 CSS = """
-.gradio-container { max-width: 1240px !important; margin: 0 auto !important; }
+.gradio-container { width: 100%; max-width: 1240px !important; margin: 0 auto !important; }
 #heading { padding: .2rem 0 0; }
 #heading h1 { font-size: 1.55rem; margin: 0; letter-spacing: -.01em; }
 #heading p { margin: .1rem 0 0; color: var(--body-text-color-subdued); }
@@ -26,7 +26,8 @@ CSS = """
   background: var(--button-primary-background-fill);
 }
 #download a:hover { background: var(--button-primary-background-fill-hover); }
-#examples .grid-wrap { max-height: none; }
+.label { margin: .4rem 0 -.4rem; font-weight: 600; }
+#examples .grid-wrap, #sheets .grid-wrap { max-height: none; min-height: 0; }
 footer { display: none !important; }
 """
 

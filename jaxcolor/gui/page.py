@@ -2,11 +2,11 @@
 
 import gradio as gr
 
+from jaxcolor.data.pictures import SUFFIXES
 from jaxcolor.gui.desk import Desk, Shown
 from jaxcolor.gui.models import Models
 from jaxcolor.gui.training_view import curves_html, sample_sheets
 from jaxcolor.gui.vault import KEEP_SECONDS
-from jaxcolor.data.pictures import SUFFIXES
 
 WAITING = 64  # users in the queue; further ones are asked to come again
 DELETE_EVERY = 60  # seconds between looks for what is too old of what the page was shown
@@ -14,6 +14,17 @@ RENDER_SIZES = (64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 CANVAS = 512
 _HINT = '<p class="hint">Drop a picture, draw a sketch or choose an example.</p>'
 _HEADING = "<h1>jaxcolor</h1><p>Colour for photographs and drawings, on this machine alone.</p>"
+_TAKE_BRUSH = """() => {
+  const brush = '#canvas button[aria-label="Brush"]';
+  const take = (left) => {
+    const button = document.querySelector(brush);
+    if (button) button.click();
+    else if (left) setTimeout(() => take(left - 1), 100);
+  };
+  if (!window.brushTaken) take(50);
+  window.brushTaken = true;
+}"""
+_SHEETS = "Pictures that validate: input, ground truth, prediction"
 _RENDER = (
     "Longer side in pixels at which the network sees the picture. Automatic: what it was trained "
     "for, of photographs; the picture's own, of drawings."
@@ -32,7 +43,6 @@ def build(models: Models, desk: Desk) -> gr.Blocks:
         title="jaxcolor",
         analytics_enabled=False,
         delete_cache=(DELETE_EVERY, KEEP_SECONDS),
-        fill_width=True,
     ) as page:
         gr.HTML(_HEADING, elem_id="heading")
         with gr.Tab("Colour"), gr.Row():
@@ -42,8 +52,9 @@ def build(models: Models, desk: Desk) -> gr.Blocks:
                 shown = _outputs()
         with gr.Tab("Training"):
             curves = gr.HTML()
+            gr.HTML(_SHEETS, elem_classes="label")
             sheets = gr.Gallery(
-                label="Input, ground truth and prediction of validation pictures",
+                show_label=False,
                 columns=3,
                 object_fit="contain",
                 interactive=False,
@@ -63,10 +74,12 @@ def _inputs(names):
             height=130,
             elem_id="file",
         )
-    with gr.Tab("Sketch"):
+    with gr.Tab("Sketch") as tab:
+        tab.select(None, js=_TAKE_BRUSH)
         parts["canvas"] = gr.Sketchpad(
             label="Draw dark lines on white",
             canvas_size=(CANVAS, CANVAS),
+            height=470,
             fixed_canvas=True,
             layers=False,
             transforms=(),
@@ -81,9 +94,11 @@ def _inputs(names):
     parts["render"] = gr.Dropdown(
         sizes, value=0, label="Render size", info=_RENDER, interactive=True, elem_id="render"
     )
+    gr.HTML("Examples", elem_classes="label")
     parts["examples"] = gr.Gallery(
-        label="Examples",
+        show_label=False,
         columns=4,
+        height="auto",
         object_fit="cover",
         allow_preview=False,
         interactive=False,
@@ -96,6 +111,7 @@ def _inputs(names):
 def _outputs():
     slider = gr.ImageSlider(
         label="Before and after",
+        show_label=False,
         format="png",
         interactive=False,
         max_height=620,

@@ -136,6 +136,6 @@ class _Bounded:
             return PlainTextResponse("the request must say its length", 411)
         length = int(headers.get(b"content-length", 0))  # h11 has checked that it is a number
         if length > self._max_bytes + _ENVELOPE:
-            limit = self._max_bytes / 1e6
+            limit = self._max_bytes / 2**20
             return PlainTextResponse(f"the file is larger than {limit:g} MB", 413)
         return None
