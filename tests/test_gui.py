@@ -228,7 +228,7 @@ def test_a_port_that_is_taken_is_one_line(workdir, capsys):
         (["--runs={tmp}/none"], "no directory"),
         (["--max_megabytes=0"], "--max_megabytes 0"),
         (["--max_pixels=-1"], "--max_pixels -1"),
-        (["--model={workdir}", "--port=70000"], "port 70000"),
+        (["--model={workdir}", "--port=70000"], "--port 70000 must be"),
         (["--model={workdir}", "--host=256.0.0.1"], "256.0.0.1"),
     ],
 )

@@ -28,6 +28,7 @@ Needs Gradio: pip install -e ".[gui]". The page asks the network for nothing. Pi
 a temporary folder for as long as their page is open, an hour at most. Ctrl-C ends it."""
 
 _LOCAL = ("127.0.0.1", "localhost")
+_LAST_PORT = 65_535
 _GRADIO = 6  # its major version
 
 
@@ -70,6 +71,8 @@ def serve(values: argparse.Namespace) -> None:
     for name in ("max_megabytes", "max_pixels"):
         if getattr(values, name) < 1:
             raise ConfigError(f"--{name} {getattr(values, name)} must be at least 1")
+    if not 0 <= values.port <= _LAST_PORT:
+        raise ConfigError(f"--port {values.port} must be from 0 to {_LAST_PORT}")
     model, runs = (expand(word) if word else None for word in (values.model, values.runs))
     runs = Path("runs") if model is None and runs is None else runs
     models = Models(find_models(model, runs))
@@ -106,8 +109,9 @@ def _listen(host, port):
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+    except OSError as error:
+        known = error.errno if error.errno and error.errno > 0 else None  # negative: of a name
+        reason = os.strerror(known) if known else error.strerror
         raise GuiError(
             f"cannot listen on {host}, port {port} ({reason}): choose another --port, or 0 for any"
         ) from error
