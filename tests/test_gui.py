@@ -8,7 +8,6 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from small_workdir import make_workdir
 
 from jaxcolor.__main__ import main
 from jaxcolor.colorize import Colorizer, picture_files
@@ -20,16 +19,8 @@ from jaxcolor.gui.vault import Vault, clean_name
 
 
 @pytest.fixture(scope="module")
-def workdir(tmp_path_factory, pictures):
-    directory = tmp_path_factory.mktemp("runs") / "luma"
-    options = {"data__condition": "luma", "data__source": "pictures"}
-    make_workdir(directory, pictures, scores=((3, {"l1": 0.5}),), **options)
-    return directory
-
-
-@pytest.fixture(scope="module")
-def models(workdir):
-    return Models({"luma": workdir})
+def models(photo_workdir):
+    return Models({"luma": photo_workdir})
 
 
 @pytest.fixture
@@ -87,6 +78,9 @@ def test_a_picture_goes_when_another_comes_or_its_holder_leaves(vault, tmp_path)
         vault.held("b", "result"),
     }
     assert vault.held("a", "source") is None
+    vault.hold("c", "source", vault.held("b", "source"))  # one holder has it, and no other
+    vault.leave("b")
+    assert {path.name for path in tmp_path.iterdir()} == {vault.held("c", "source")}
 
 
 def test_old_pictures_go_and_the_oldest_of_too_many(tmp_path):
@@ -113,13 +107,13 @@ def test_models_are_found_below_a_directory(tmp_path):
         find_models(None, tmp_path / "new")
 
 
-def test_a_model_is_loaded_once_and_again_when_its_training_went_on(workdir, tmp_path):
+def test_a_model_is_loaded_once_and_again_when_its_training_went_on(photo_workdir, tmp_path):
     copy = tmp_path / "copy"
-    shutil.copytree(workdir, copy)
+    shutil.copytree(photo_workdir, copy)
     models = Models({"x": copy})
     first = models.colorizer("x")
     assert models.colorizer("x") is first
-    shutil.copytree(copy / "checkpoints" / "3", copy / "checkpoints" / "6")
+    shutil.copytree(copy / "checkpoints" / "6", copy / "checkpoints" / "9")
     assert models.colorizer("x") is not first
 
 
@@ -137,9 +131,9 @@ def test_a_picture_is_coloured_as_the_colorizer_does_and_keeps_depth_and_format(
         assert [part.dtype for part in shown.pair] == [np.uint8] * 2
         assert f"{name}</b> 17 x 21, {8 * pixels.itemsize} bits, PNG" in shown.status
     np.testing.assert_array_equal(shown.pair[0][..., 0], np.rint(deep / 257))
-    again = desk.again("me", "luma", 48)
+    again = desk.again("me", "luma", 8)
     other = picture_files.read(vault.get(again.result).path).pixels
-    np.testing.assert_array_equal(other, colorizer.colorize(deep, 48))
+    np.testing.assert_array_equal(other, colorizer.colorize(deep, 8))
     assert (other != found.pixels).any()
 
 
@@ -206,16 +200,16 @@ def refused(capsys, *words):
     return error
 
 
-def test_without_gradio_one_line_names_the_extra(workdir, monkeypatch, capsys):
+def test_without_gradio_one_line_names_the_extra(photo_workdir, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    said = refused(capsys, "--model", workdir, "--port", 0)
+    said = refused(capsys, "--model", photo_workdir, "--port", 0)
     assert 'the extra gui: pip install -e ".[gui]"' in said
 
 
-def test_a_port_that_is_taken_is_one_line(workdir, capsys):
+def test_a_port_that_is_taken_is_one_line(photo_workdir, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        said = refused(capsys, "--model", workdir, "--port", port)
+        said = refused(capsys, "--model", photo_workdir, "--port", port)
     assert f"port {port} (Address already in use): choose another --port" in said
 
 
@@ -228,10 +222,10 @@ def test_a_port_that_is_taken_is_one_line(workdir, capsys):
         (["--runs={tmp}/none"], "no directory"),
         (["--max_megabytes=0"], "--max_megabytes 0"),
         (["--max_pixels=-1"], "--max_pixels -1"),
-        (["--model={workdir}", "--port=70000"], "--port 70000 must be"),
-        (["--model={workdir}", "--host=256.0.0.1"], "256.0.0.1"),
+        (["--model={photo_workdir}", "--port=70000"], "--port 70000 must be"),
+        (["--model={photo_workdir}", "--host=256.0.0.1"], "256.0.0.1"),
     ],
 )
-def test_mistakes_are_one_line(workdir, tmp_path, capsys, words, said):
-    words = [word.format(tmp=tmp_path, workdir=workdir) for word in words]
+def test_mistakes_are_one_line(photo_workdir, tmp_path, capsys, words, said):
+    words = [word.format(tmp=tmp_path, photo_workdir=photo_workdir) for word in words]
     assert said in refused(capsys, *words)

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import logging
 import os
 import signal
 import socket
@@ -144,4 +145,16 @@ def _serve(values, models, folder, listening):
     print(f"open {address} in a browser; Ctrl-C ends it", flush=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left then, too
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
-    uvicorn.Server(config).run(sockets=[listening])
+    server = uvicorn.Server(config)
+    _end_quietly(server)
+    server.run(sockets=[listening])
+
+
+def _end_quietly(server):
+    """Spares the user a traceback for each page that is still open when the server ends."""
+
+    def end(signal_number, frame):
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        original(signal_number, frame)
+
+    original, server.handle_exit = server.handle_exit, end

@@ -6,7 +6,7 @@ from jaxcolor.data.pictures import SUFFIXES
 from jaxcolor.gui.desk import Desk, Shown
 from jaxcolor.gui.models import Models
 from jaxcolor.gui.training_view import curves_html, sample_sheets
-from jaxcolor.gui.vault import KEEP_SECONDS
+from jaxcolor.gui.vault import COOKIE, KEEP_SECONDS
 
 WAITING = 64  # users in the queue; further ones are asked to come again
 DELETE_EVERY = 60  # seconds between looks for what is too old of what the page was shown
@@ -153,6 +153,7 @@ def _wire(page, desk, parts, shown):
 
     def leave(request: gr.Request):
         desk.leave(request.session_hash)
+        desk.leave(request.cookies.get(COOKIE, ""))
 
     page.unload(leave)
 

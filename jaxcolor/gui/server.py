@@ -6,6 +6,7 @@ Gradio would keep an upload under its client's name, and serve a result under th
 import asyncio
 import contextlib
 import os
+import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 
 from jaxcolor.errors import DataError
 from jaxcolor.gui import looks
-from jaxcolor.gui.vault import Vault
+from jaxcolor.gui.vault import COOKIE, Vault
 
 SWEEP_SECONDS = 60
 _ENVELOPE = 65_536  # bytes that a request may have around a file
@@ -82,6 +83,9 @@ def _add_routes(app, vault):
             data = await files[0].read()
         try:
             token = await asyncio.to_thread(vault.put, data, files[0].filename or "")
+            # The sketchpad uploads after every stroke, and only the last is ever taken.
+            if browser := request.cookies.get(COOKIE):
+                vault.hold(browser, token, token)
         except DataError as error:
             return PlainTextResponse(str(error), 507)
         return JSONResponse([os.fspath(vault.get(token).path)])
@@ -106,7 +110,7 @@ async def _sweep(vault):
 
 
 class _Bounded:
-    """Refuses requests larger than a file may be, before they are read; adds the page's policy."""
+    """Refuses requests larger than a file may be, before they are read; adds policy and cookie."""
 
     def __init__(self, app, max_bytes: int):
         self._app, self._max_bytes = app, max_bytes
@@ -125,10 +129,18 @@ class _Bounded:
                     (b"content-security-policy", _POLICY.encode()),
                     (b"x-content-type-options", b"nosniff"),
                     (b"referrer-policy", b"no-referrer"),
+                    *self._cookie(scope),
                 ]
             await send(message)
 
         return await self._app(scope, receive, send_with_policy)
+
+    def _cookie(self, scope):
+        """The header that lets a browser's uploads be told apart, with the page itself."""
+        if scope["path"] != "/" or COOKIE in fastapi.Request(scope).cookies:
+            return []
+        value = f"{COOKIE}={secrets.token_hex(16)}; Path=/; HttpOnly; SameSite=Strict"
+        return [(b"set-cookie", value.encode())]
 
     def _refusal(self, scope):
         headers = dict(scope["headers"])

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from jaxcolor.errors import DataError
 
 KEEP_SECONDS = 3600
+COOKIE = "jaxcolor"  # of a browser: it holds uploads until a page of it takes them, or leaves
 MAX_BYTES = 4_000_000_000
 _LONGEST_NAME = 120
 
@@ -79,22 +80,18 @@ class Vault:
         raise DataError("the picture is no longer here: give it again")
 
     def hold(self, holder: str, kind: str, token: str) -> None:
-        """Gives a picture to a holder; what it held of that kind is deleted."""
+        """Gives a picture to a holder alone; what it held of that kind is deleted."""
         with self._lock:
             before = self._holders.get((holder, kind))
-            self._holders[holder, kind] = token
             if before not in (None, token):
                 self._delete(before)
+            self._release(token)
+            self._holders[holder, kind] = token
 
     def held(self, holder: str, kind: str) -> str | None:
         """The token that a holder has of a kind, if any."""
         with self._lock:
             return self._holders.get((holder, kind))
-
-    def drop(self, token: str) -> None:
-        """Deletes a picture, if it is there."""
-        with self._lock:
-            self._delete(token)
 
     def leave(self, holder: str) -> None:
         """Deletes all that a holder has."""
@@ -117,6 +114,9 @@ class Vault:
         kept = self._kept.pop(token, None)
         if kept is not None:
             kept.path.unlink(missing_ok=True)
+        self._release(token)
+
+    def _release(self, token):
         self._holders = {place: held for place, held in self._holders.items() if held != token}
 
 
