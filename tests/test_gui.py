@@ -101,6 +101,11 @@ def test_models_are_found_below_a_directory(tmp_path):
     (tmp_path / "export").mkdir()
     (tmp_path / "export" / "model.safetensors").touch()
     assert list(find_models(None, tmp_path)) == ["a/deep", "b", "export"]
+    (tmp_path / "new" / "link").symlink_to(tmp_path / "b")
+    (tmp_path / "new" / "loop").symlink_to(tmp_path / "new")
+    assert list(find_models(None, tmp_path / "new")) == ["link"]
+    (tmp_path / "new" / "link").unlink()
+    (tmp_path / "new" / "loop").unlink()
     assert list(find_models(tmp_path / "export", tmp_path)) == ["export", "a/deep", "b"]
     assert find_models(None, tmp_path / "b") == {"b": tmp_path / "b"}
     with pytest.raises(WorkdirError, match="no model in"):

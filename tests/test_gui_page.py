@@ -250,6 +250,7 @@ def test_models_and_render_sizes_are_chosen(page, folder):
     wait(lambda: status(page).startswith("example_2.png 64 x 64"))
 
 
+@pytest.mark.slow  # seconds of WebGL without a GPU
 def test_a_sketch_is_drawn_and_coloured(page):
     from selenium.webdriver import ActionChains
 

@@ -32,13 +32,14 @@ def find_models(model: Path | None, runs: Path | None) -> dict[str, Path]:
             if path.resolve() not in known:
                 name = runs.resolve().name if path == runs else path.relative_to(runs).as_posix()
                 found[name if name not in found else str(path)] = path
+                known.add(path.resolve())
     if not found:
         raise WorkdirError(f"no model in {runs}: train for an epoch first, or name a --model")
     return found
 
 
 def _models_below(runs):
-    for folder, names, _ in os.walk(runs):
+    for folder, names, _ in os.walk(runs, followlinks=True):  # the depth ends loops
         path = Path(folder)
         if _is_model(path):
             names.clear()
