@@ -1,9 +1,11 @@
-"""python -m jaxcolor COMMAND: everything but training, which is run.py.
+"""python -m jaxcolor COMMAND: all that the library does on its own.
 
+train       train the experiment of a config, as run.py does
 check-data  what is wrong with the pictures of a config, and how the network will see them
 prepare     decode and resize them once, into a cache that training reads many times as fast
 evaluate    measure a trained network, or pictures made elsewhere, on a split or a folder
 colorize    colour files and folders of pictures, of any size and kind
+gui         the same in a browser, on this machine (extra gui)
 compare     trainings on the same pictures, side by side in one HTML file
 import      make a workdir of weights of pytorch-CycleGAN-and-pix2pix
 export      write a trained network for others: safetensors, StableHLO or ONNX
@@ -27,8 +29,9 @@ MODULES = {
     "compare": "jaxcolor.compare.command",
     "import": "jaxcolor.import_command",
     "export": "jaxcolor.export_command",
+    "gui": "jaxcolor.gui.command",
 }
-COMMANDS = (*CONFIG_COMMANDS, *MODULES)
+COMMANDS = ("train", *CONFIG_COMMANDS, *MODULES)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -44,6 +47,8 @@ def main(argv: list[str] | None = None) -> int:
     name, *words = words
     if name in MODULES:
         return _import(MODULES[name]).main(words)
+    if name == "train":
+        return _import("jaxcolor.train_command").main(["jaxcolor train", *words])
     return _run(name, [f"jaxcolor {name}", *words])
 
 

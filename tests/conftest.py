@@ -67,6 +67,16 @@ def pictures(tmp_path_factory):
     return directory
 
 
+@pytest.fixture(scope="session")
+def photo_workdir(tmp_path_factory, pictures):
+    """Two checkpoints, 6 the better, of a network for grey photographs that was never trained."""
+    from small_workdir import make_workdir
+
+    directory = tmp_path_factory.mktemp("workdir") / "photos"
+    make_workdir(directory, pictures, data__condition="luma", data__source="pictures")
+    return directory
+
+
 @pytest.fixture
 def start(environment, pictures):
     """Starts a small run in a process of its own; killed when the test is over."""

@@ -450,3 +450,24 @@ def test_the_config_flag_is_required_and_must_name_a_config(environment, tmp_pat
         assert found.stderr.startswith("error: ")
         assert found.stderr.count("\n") == 1, found.stderr
         assert message in found.stderr
+
+
+def test_jaxcolor_train_hands_on_the_flags_as_run_py_does(environment):
+    """Both programs with the training itself replaced by one that prints what it was given."""
+    replaced = (
+        "import runpy, sys; from jaxcolor import command\n"
+        "def train(config, overridden, workdir, *, dry_run):\n"
+        "    print(config.train.epochs, list(overridden), workdir, dry_run)\n"
+        "    return 3\n"
+        "command.train = train\n"
+    )
+    words = ["--config=configs/pix2pix.py", "--config.train.epochs=7", "--workdir=x", "--dry_run"]
+    environment = environment | {"GLIBC_TUNABLES": ""}  # or they would start anew
+    for name, run in (
+        ("run.py", "runpy.run_path('run.py', run_name='__main__')"),
+        ("jaxcolor", "from jaxcolor.__main__ import main; sys.argv.insert(1, 'train'); main()"),
+    ):
+        program = [sys.executable, "-c", f"{replaced}sys.argv[0] = {name!r}; {run}", *words]
+        found = subprocess.run(program, capture_output=True, text=True, env=environment, cwd=ROOT)
+        assert found.returncode == 3, found.stderr
+        assert found.stdout == "7 ['train.epochs'] x True\n"

@@ -2,10 +2,10 @@
 
 import json
 import re
-import shutil
 
 import numpy as np
 import pytest
+from browsers import requested_urls, start_browser
 from comparisons import COUNT, make_workdir
 
 from jaxcolor.compare import command, stored
@@ -287,34 +287,8 @@ def test_the_page_holds_all_and_fetches_nothing(report):
         assert fact in text, fact
 
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome here")
 def test_a_browser_shows_the_report(report, tmp_path):
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    driver_path = shutil.which("chromedriver")
-    if driver_path is None:
-        pytest.skip("no chromedriver here")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--window-size=1280,2400",
-        f"--user-data-dir={tmp_path / 'profile'}",
-    ):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    service = webdriver.ChromeService(executable_path=driver_path)
-    browser = webdriver.Chrome(options=options, service=service)
+    browser = start_browser(tmp_path / "profile", 1280, 2400)
     try:
         browser.get(report.as_uri())
         _check_page(browser)
@@ -322,16 +296,9 @@ def test_a_browser_shows_the_report(report, tmp_path):
         browser.set_window_size(420, 900)
         assert browser.execute_script("return document.body.scrollWidth <= window.innerWidth")
         assert browser.get_log("browser") == []
-        asked = [json.loads(row["message"])["message"] for row in browser.get_log("performance")]
+        assert requested_urls(browser, report.as_uri()) == {report.as_uri()}
     finally:
         browser.quit()
-    urls = [
-        entry["params"]["request"]["url"]
-        for entry in asked
-        if entry["method"] == "Network.requestWillBeSent"
-        and entry["params"]["documentURL"] == report.as_uri()  # not the browser's own first page
-    ]
-    assert {url for url in urls if not url.startswith("data:")} == {report.as_uri()}
 
 
 def _check_page(browser):

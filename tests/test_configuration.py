@@ -79,6 +79,8 @@ LAYERS = {
         "export_command",
         "colorize",
         "colorize_command",
+        "gui",
+        "train_command",
     ],
 }
 

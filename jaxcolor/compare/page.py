@@ -34,12 +34,13 @@ def render(
       different: rows of the sheet of pictures in which they differ the most.
       version: of this library.
     """
+    histories = {run.label: [member.history for member in run.members] for run in runs}
     title = "Comparison of " + _listed([run.label for run in runs])
     sections = [
         ("Numbers", tables.numbers(runs, scores)),
         ("Pictures", _pictures(runs, first, different)),
         ("Colours against the truth", plots.histograms(runs)),
-        ("Training", plots.curves(runs)),
+        ("Training", plots.curves(histories)),
         ("Time and size", tables.facts(runs)),
         ("What differs in the configs", tables.config_differences(runs)),
         ("How each number is measured", tables.protocols(runs, scores)),

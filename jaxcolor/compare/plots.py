@@ -1,10 +1,11 @@
 """Which charts the report has: histograms of chroma and hue against the truth, training curves."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from jaxcolor.compare.charts import Line, line_chart, line_style
+from jaxcolor.compare.history import History
 from jaxcolor.compare.runs import Run
 
 # The others come after these, folded away.
@@ -54,39 +55,42 @@ def _points(edges: np.ndarray, parts: Sequence[Sequence[float]], root: bool):
     return list(zip(middles.tolist(), heights.tolist(), strict=True))
 
 
-def curves(runs: Sequence[Run]) -> str:
-    """Validation metrics and training losses over epochs, a line a seed."""
+def curves(histories: Mapping[str, Sequence[History]]) -> str:
+    """Validation metrics and training losses over epochs, a line a seed.
+
+    Args:
+      histories: of each run's seeds, by the run's label.
+    """
     parts = []
     for heading, kind, foremost in (
         ("Validation, by epoch", "validation", VALIDATION),
         ("Losses, means of the steps between", "training", TRAINING),
     ):
         names = dict.fromkeys(
-            name for run in runs for member in run.members for name in getattr(member.history, kind)
+            name for seeds in histories.values() for seed in seeds for name in getattr(seed, kind)
         )
         first = [name for name in foremost if name in names]
         rest = [name for name in names if name not in first]
         if first or rest:
             parts.append(f"<h3>{heading}</h3>")
-            parts.append(_grid(runs, kind, first))
+            parts.append(_grid(histories, kind, first))
         if rest:
             parts.append(
-                f"<details><summary>{len(rest)} more</summary>{_grid(runs, kind, rest)}</details>"
+                f"<details><summary>{len(rest)} more</summary>{_grid(histories, kind, rest)}"
+                "</details>"
             )
     return "".join(parts)
 
 
-def _grid(runs: Sequence[Run], kind: str, names: Sequence[str]) -> str:
+def _grid(histories: Mapping[str, Sequence[History]], kind: str, names: Sequence[str]) -> str:
     charts = []
     for name in names:
         lines = []
-        for place, run in enumerate(runs):
+        for place, (run, seeds) in enumerate(histories.items()):
             style, dash = line_style(place)
-            for seed, member in enumerate(run.members, 1):
-                points = getattr(member.history, kind).get(name)
-                label = run.label + (
-                    f", seed {seed} of {len(run.members)}" * (len(run.members) > 1)
-                )
+            for number, seed in enumerate(seeds, 1):
+                points = getattr(seed, kind).get(name)
+                label = run + f", seed {number} of {len(seeds)}" * (len(seeds) > 1)
                 if points:
                     lines.append(Line(label, points, style, dash))
         charts.append(line_chart(name, lines, x_label="epochs"))

@@ -1,6 +1,25 @@
 """The looks of the report: light and dark, narrow and wide, screen and paper."""
 
-STYLE = """
+# Of the charts alone, for other pages; these bring the colours.
+CHARTS = """
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(21rem, 1fr)); gap: 1rem; }
+.chart { margin: 0; padding: .7rem .7rem .3rem; }
+.chart svg { display: block; width: 100%; height: auto; }
+.chart text { fill: var(--soft); font-size: 11px; }
+.grid { stroke: var(--rule); stroke-width: 1; }
+.line { fill: none; stroke: var(--line); stroke-width: 1.8; stroke-linejoin: round; }
+.dot { fill: var(--line); opacity: 0; }
+.dot.seen, .dot:hover { opacity: 1; }
+.area { fill: var(--line); opacity: .22; }
+.truth { --line: var(--truth); }
+.run0 { --line: var(--run0); } .run1 { --line: var(--run1); } .run2 { --line: var(--run2); }
+.run3 { --line: var(--run3); } .run4 { --line: var(--run4); } .run5 { --line: var(--run5); }
+.run6 { --line: var(--run6); } .run7 { --line: var(--run7); }
+"""
+
+STYLE = (
+    CHARTS
+    + """
 :root {
   color-scheme: light dark;
   --page: #f7f7f5; --card: #fff; --ink: #1c1c1a; --soft: #62625c; --rule: #dddcd6; --best: #e9f3ea;
@@ -49,7 +68,6 @@ thead .swatch { display: block; width: 2.2em; margin-bottom: .4em; }
 tbody th { font-weight: 500; }
 .numbers tbody th, .facts tbody th { position: sticky; left: 0; background: var(--card); }
 td.best { background: var(--best); }
-.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(21rem, 1fr)); gap: 1rem; }
 .chart, .wide { background: var(--card); border: 1px solid var(--rule); }
 .wide { /* a shadow where there is more to scroll to */
   background:
@@ -59,18 +77,6 @@ td.best { background: var(--best); }
     linear-gradient(to left, var(--shade), transparent) 100% 0 / 1rem 100% no-repeat scroll,
     var(--card);
 }
-.chart { margin: 0; padding: .7rem .7rem .3rem; }
-.chart svg { display: block; width: 100%; height: auto; }
-.chart text { fill: var(--soft); font-size: 11px; }
-.grid { stroke: var(--rule); stroke-width: 1; }
-.line { fill: none; stroke: var(--line); stroke-width: 1.8; stroke-linejoin: round; }
-.dot { fill: var(--line); opacity: 0; }
-.dot.seen, .dot:hover { opacity: 1; }
-.area { fill: var(--line); opacity: .22; }
-.truth { --line: var(--truth); }
-.run0 { --line: var(--run0); } .run1 { --line: var(--run1); } .run2 { --line: var(--run2); }
-.run3 { --line: var(--run3); } .run4 { --line: var(--run4); } .run5 { --line: var(--run5); }
-.run6 { --line: var(--run6); } .run7 { --line: var(--run7); }
 .sheet td, .sheet th { padding: .3rem; }
 .sheet tbody tr > * { border-top: 0; }
 .sheet img { display: block; width: 100%; min-width: 6.5rem; max-width: 16rem; border-radius: 3px; }
@@ -97,3 +103,4 @@ footer { margin-top: 3rem; border-top: 1px solid var(--rule); padding-top: .8rem
   .sheet img { min-width: 0; }
 }
 """
+)

@@ -1,0 +1,189 @@
+"""What the page does with a picture, without the page: takes it, colours it, says how it went."""
+
+import functools
+import io
+import time
+from html import escape
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from jaxcolor.colorize import Colorizer, picture_files
+from jaxcolor.data.demo_scenes import draw_pair
+from jaxcolor.errors import DataError, UserError
+from jaxcolor.gui.models import Models
+from jaxcolor.gui.vault import Vault
+
+EXAMPLES = 8
+PREVIEW = 1600  # longer side of what the page shows; the download has every pixel
+_EXAMPLE_SIDES = (64, 512)
+_SOURCE, _RESULT = "source", "result"
+
+
+class Shown(NamedTuple):
+    """What the page shows after a picture.
+
+    Attributes:
+      pair: before and after, uint8 [height, width, 3], or None if it was not coloured.
+      status: HTML: what was done, or why it was not.
+      result: the vault's token of the file to download, or "".
+    """
+
+    pair: tuple[np.ndarray, np.ndarray] | None
+    status: str
+    result: str = ""
+
+
+def _told(method):
+    """Makes a UserError of a method what the page shows."""
+
+    @functools.wraps(method)
+    def tell(self, session, *arguments):
+        try:
+            return method(self, session, *arguments)
+        except UserError as error:
+            return Shown(None, f'<p class="refused">{escape(str(error))}</p>')
+
+    return tell
+
+
+class Desk:
+    """Colours the pictures of several users, each of whom has one at a time."""
+
+    def __init__(self, models: Models, vault: Vault, max_pixels: int):
+        """Desk with no picture on it.
+
+        Args:
+          models: to choose among.
+          vault: of the users' pictures.
+          max_pixels: of a picture.
+        """
+        self._models, self._vault, self._max_pixels = models, vault, max_pixels
+
+    @_told
+    def take(self, session: str, token: str, model: str, render_size: int) -> Shown:
+        """Colours a picture that was put into the vault.
+
+        Args:
+          session: whose it is from now on.
+          token: of the picture.
+          model: name of the model.
+          render_size: see `Colorizer.colorize`; 0 for the default.
+        """
+        self._vault.get(token)
+        self._vault.hold(session, _SOURCE, token)
+        return self._colour(session, token, model, render_size)
+
+    @_told
+    def take_example(self, session: str, index: int, model: str, render_size: int) -> Shown:
+        """Colours an example; see `take`."""
+        example = self.examples(model)[index]
+        name = f"example_{index + 1}.png"
+        return self._take_pixels(session, example, name, model, render_size)
+
+    @_told
+    def take_sketch(
+        self, session: str, drawing: np.ndarray | None, model: str, render_size: int
+    ) -> Shown:
+        """Colours what was drawn, at the size of the network's own pictures; see `take`.
+
+        Args:
+          session: whose it is.
+          drawing: uint8 [height, width, 3], or 4 with alpha, of which white is empty.
+          model: name of the model.
+          render_size: see `take`.
+        """
+        flat = None if drawing is None else _flatten(drawing)
+        if flat is None or flat.min() == 255:
+            raise DataError("there is nothing on the canvas yet: draw something")
+        scale = self._models.colorizer(model).trained.image_size / max(flat.shape[:2])
+        sides = tuple(max(1, round(side * scale)) for side in flat.shape[1::-1])
+        small = cv2.resize(flat, sides, interpolation=cv2.INTER_AREA)
+        return self._take_pixels(session, small, "sketch.png", model, render_size)
+
+    @_told
+    def again(self, session: str, model: str, render_size: int) -> Shown | None:
+        """Colours the session's picture anew, with other settings; None if it has none."""
+        token = self._vault.held(session, _SOURCE)
+        return None if token is None else self._colour(session, token, model, render_size)
+
+    def leave(self, session: str) -> None:
+        """Deletes all that a session has."""
+        self._vault.leave(session)
+
+    def examples(self, model: str) -> list[np.ndarray]:
+        """Demo pictures of a kind that a model takes: uint8, grey [side, side] or RGB.
+
+        Raises:
+          UserError: the model cannot be loaded.
+        """
+        colorizer = self._models.colorizer(model)
+        low, high = _EXAMPLE_SIDES
+        side = min(max(colorizer.trained.image_size, low), high)
+        return _examples(colorizer.takes_grey, side)
+
+    def _take_pixels(self, session, pixels, name, model, render_size):
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "PNG")
+        token = self._vault.put(buffer.getvalue(), name)
+        self._vault.hold(session, _SOURCE, token)
+        return self._colour(session, token, model, render_size)
+
+    def _colour(self, session, token, model, render_size):
+        kept = self._vault.get(token)
+        colorizer = self._models.colorizer(model)
+        picture = picture_files.read(kept.path, name=kept.name, max_pixels=self._max_pixels)
+        start = time.perf_counter()
+        pixels = colorizer.colorize(picture.pixels, render_size or None)
+        seconds = time.perf_counter() - start
+        result = self._vault.put(picture_files.encode(pixels, picture), kept.name)
+        self._vault.hold(session, _RESULT, result)
+        before = colorizer.before(picture.pixels)
+        status = _describe(kept.name, picture, model, seconds, _notes(colorizer, picture))
+        return Shown((_preview(before), _preview(pixels)), status, result)
+
+
+@functools.lru_cache(maxsize=4)
+def _examples(grey: bool, side: int):
+    """Validation pictures of the demo set, which no training on it sees."""
+    pairs = [draw_pair((0, 1, index), side) for index in range(EXAMPLES)]
+    return [np.asarray(colour.convert("L") if grey else sketch) for colour, sketch in pairs]
+
+
+def _notes(colorizer: Colorizer, picture: picture_files.Picture) -> list[str]:
+    notes = [picture.note] if picture.note else []
+    if colorizer.has_colour_to_lose(picture.pixels):
+        notes.append("it was in colour; the network colours grey pictures, so its own was dropped")
+    return notes
+
+
+def _describe(name, picture, model, seconds, notes):
+    height, width = picture.pixels.shape[:2]
+    facts = f"{width} x {height}, {8 * picture.pixels.itemsize} bits, {picture.format}"
+    lines = [
+        f'<p class="done"><b>{escape(name)}</b> {facts}; coloured by <b>{escape(model)}</b> '
+        f"in {seconds:.1f} s</p>",
+        *(f'<p class="note">Note: {escape(note)}.</p>' for note in notes),
+    ]
+    return "".join(lines)
+
+
+def _preview(pixels: np.ndarray) -> np.ndarray:
+    """A picture as a page can show it: uint8 [height, width, 3] on white, not too large."""
+    longer = max(pixels.shape[:2])
+    if longer > PREVIEW:
+        sides = (max(1, round(side * PREVIEW / longer)) for side in pixels.shape[1::-1])
+        pixels = cv2.resize(pixels, tuple(sides), interpolation=cv2.INTER_AREA)
+    if pixels.dtype == np.uint16:
+        pixels = cv2.convertScaleAbs(pixels, alpha=1 / 257)
+    return _flatten(pixels)
+
+
+def _flatten(pixels):
+    """uint8 RGB of RGB, or of RGB with alpha on white."""
+    if pixels.shape[2] == 3:
+        return pixels
+    opacity = pixels[..., 3:] / np.float32(255)
+    return np.rint(pixels[..., :3] * opacity + 255 * (1 - opacity)).astype(np.uint8)

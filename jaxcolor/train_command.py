@@ -1,0 +1,50 @@
+"""Training's command line: of run.py, and of python -m jaxcolor train, which is the same."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from jaxcolor.huge_pages import restart_with_huge_pages
+
+
+def main(words: Sequence[str]) -> None:
+    """Trains as the words of the command line say, and exits with a status.
+
+    On Linux the program may start itself anew first, so call it before anything costly is imported.
+
+    Args:
+      words: the program's name, and its flags.
+    """
+    restart_with_huge_pages()
+    config_flags.DEFINE_config_file("config", help_string="Config of the experiment.")
+    flags.DEFINE_string("workdir", None, "Where all results go. Default: runs/<config name>.")
+    flags.DEFINE_bool("dry_run", False, "Print config, parameters, cost and memory, and exit.")
+    try:
+        app.run(_train, argv=list(words), flags_parser=_parse)
+    except KeyboardInterrupt:  # before training began, such as in the seconds of importing
+        sys.exit(130)
+
+
+def _parse(words: list[str]) -> list[str]:
+    """Parses the flags; a mistake in them is one line."""
+    if {"--help", "-h"} & set(words[1:]):
+        found = flags.FLAGS.module_help(__name__)
+        print(f"{words[0]} --config FILE [--config.section.key=value ...]\n{found}")
+        raise SystemExit(0)
+    from jaxcolor import command
+
+    return command.parse_flags(words, flags.FLAGS)
+
+
+def _train(_: list[str]) -> int:
+    """Trains or describes; returns the exit status."""
+    from jaxcolor import command
+
+    values = flags.FLAGS
+    overridden = config_flags.get_override_values(values["config"])
+    name = Path(config_flags.get_config_filename(values["config"])).stem
+    workdir = values.workdir or Path("runs") / name
+    return command.train(values.config, overridden, workdir, dry_run=values.dry_run)
