@@ -128,7 +128,9 @@ def _evaluation(path: Path, step: int) -> list[str]:
             ends = entry["interval"]
             interval = "" if ends is None else f"{ends[0]:.4f} .. {ends[1]:.4f}"
             rows.append(f"| {name} | {entry['value']:.4f} | {interval} | {entry['unit']} |")
-        head = f"{data['count']} pictures of the split {data['split']}:"
+        name = path.parent.name  # tells of other pictures and ways to predict
+        other = "" if name == data["split"] else f" ({_inline(name)})"
+        head = f"{data['count']} pictures of the split {data['split']}{other}:"
     except (OSError, ValueError, KeyError, TypeError):
         return []
     table = ["| metric | value | 95 % interval | unit |", "|---|---|---|---|", *rows]
