@@ -155,7 +155,7 @@ def wait(condition):
         try:
             if found := condition():
                 return found
-        except WebDriverException as error:
+        except (WebDriverException, ValueError) as error:
             last = error
         time.sleep(0.05)
     raise AssertionError(f"in vain for {PATIENCE} s: {last}")
@@ -180,10 +180,15 @@ def choose(browser, selector, text):
     option[0].click()
 
 
+def link(browser):
+    """Where the download button leads."""
+    (found,) = find(browser, "#download a")
+    return found.get_attribute("href")
+
+
 def fetch(browser):
     """Name and content of the file behind the download button."""
-    (link,) = find(browser, "#download a")
-    with urllib.request.urlopen(link.get_attribute("href"), timeout=PATIENCE) as answer:
+    with urllib.request.urlopen(link(browser), timeout=PATIENCE) as answer:
         return answer.headers.get_filename(), answer.read()
 
 
@@ -239,12 +244,14 @@ def test_the_download_is_the_file_that_the_command_writes(page, folder, expected
 def test_models_and_render_sizes_are_chosen(page, folder):
     upload(page, folder / "photo.jpg")
     wait(lambda: find(page, "#download a"))
-    first = fetch(page)[1]
+    place, first = link(page), fetch(page)[1]
     choose(page, "#render", "64")
-    assert wait(lambda: fetch(page)[1] != first)
+    wait(lambda: link(page) != place)
     second = fetch(page)[1]
+    assert second != first
+    place = link(page)
     choose(page, "#model", "others")
-    wait(lambda: "coloured by others" in status(page))
+    wait(lambda: "coloured by others" in status(page) and link(page) != place)
     assert fetch(page)[1] not in (first, second)
     find(page, "#examples button")[1].click()
     wait(lambda: status(page).startswith("example_2.png 64 x 64"))

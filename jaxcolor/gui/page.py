@@ -43,6 +43,7 @@ def build(models: Models, desk: Desk) -> gr.Blocks:
         title="jaxcolor",
         analytics_enabled=False,
         delete_cache=(DELETE_EVERY, KEEP_SECONDS),
+        fill_width=True,
     ) as page:
         gr.HTML(_HEADING, elem_id="heading")
         with gr.Tab("Colour"), gr.Row():
