@@ -160,7 +160,7 @@ def test_the_command_fails_on_a_shortfall_and_keeps_the_result(tmp_path, monkeyp
 
 
 def test_profile_phases_and_kinds_sum_to_the_whole():
-    table = table_of("profile", "--batch=1", "--dtype=float32", "--repetitions=1", "--steps=1")
+    table = table_of("profile", "--batch=1", "--dtype=float32", "--repetitions=1", "--steps=3")
     whole = sum(table["phases"].values())
     assert sum(table["kinds"].values()) == pytest.approx(whole)
     assert whole <= sum(table["instructions"].values()) * 1.0001
