@@ -206,8 +206,10 @@ def _print_unless_late(unraisable: Any) -> None:
     """Prints an error in a library's thread, unless it only follows one that was raised here.
 
     When reading or writing a checkpoint fails, Orbax closes its event loop; TensorStore's other
-    threads still report to it, and each would print a traceback beside the error's one line.
+    threads still report to it, and the arrays that were being read beside it have errors of their
+    own. Each would print a traceback beside the error's one line.
     """
     error = unraisable.exc_value
-    if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+    late = isinstance(error, RuntimeError) and str(error) == "Event loop is closed"
+    if not late and not str(error).startswith("Encountered error while reading array"):
         sys.__unraisablehook__(unraisable)
