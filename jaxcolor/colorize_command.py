@@ -16,7 +16,7 @@ from jaxcolor.colorize.picture_files import Picture
 from jaxcolor.command import errors_as_lines, make_parser, set_up_jax
 from jaxcolor.data.check_report import printable
 from jaxcolor.data.pictures import expand
-from jaxcolor.errors import ConfigError, UserError, WorkdirError
+from jaxcolor.errors import ConfigError, UserError
 
 DESCRIPTION = """\
 Colours pictures of any size and kind with a trained network.
@@ -55,12 +55,10 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Runs the command on its words; returns the exit status."""
     values = parser().parse_args(list(argv))
-    with errors_as_lines(stopped="stopped; the same command goes on with what is left") as status:
+    stopped = "stopped; the same command goes on with what is left"
+    with errors_as_lines(stopped=stopped, files="the results") as status:
         set_up_jax()
-        try:
-            bad = colorize(values)
-        except OSError as error:
-            raise WorkdirError(f"{error.filename or 'the results'}: {error.strerror}") from error
+        bad = colorize(values)
         status[0] = 1 if bad else 0
     return status[0]
 

@@ -166,13 +166,14 @@ def set_up_jax() -> None:
 
 @contextlib.contextmanager
 def errors_as_lines(
-    *, stopped: str = "stopped", batch_size: str = "--batch_size"
+    *, stopped: str = "stopped", batch_size: str = "--batch_size", files: str = ""
 ) -> Iterator[list[int]]:
     """Prints a user's error as one line; the list holds the exit status afterwards.
 
     Args:
       stopped: what is said after Ctrl-C: what became of the work.
       batch_size: what to lower where the memory does not suffice.
+      files: what an OSError that names no file is about; without, an OSError is a bug.
     """
     status = [0]
     try:
@@ -182,6 +183,12 @@ def errors_as_lines(
         status[0] = 1
     except BrokenPipeError:  # whoever read the output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status[0] = 1
+    except OSError as error:
+        if not files:
+            raise
+        line = f"{error.filename or files}: {error.strerror or error}"
+        sys.stderr.write(f"error: {printable(line)}\n")
         status[0] = 1
     except Interrupted as wish:
         sys.stderr.write(f"{wish}\n")

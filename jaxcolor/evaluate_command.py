@@ -15,7 +15,7 @@ from jaxcolor import colorspace, evaluation_data, trained
 from jaxcolor.color_coding import lightness_of_picture
 from jaxcolor.command import errors_as_lines, set_up_jax
 from jaxcolor.data.check_report import printable
-from jaxcolor.errors import ConfigError, UserError, WorkdirError
+from jaxcolor.errors import ConfigError, UserError
 from jaxcolor.evaluation_arguments import check, choose_metrics, named, parser
 from jaxcolor.evaluation_data import Pictures, Predictions
 from jaxcolor.evaluation_place import make_directory
@@ -37,14 +37,11 @@ from jaxcolor.trained import Trained
 def main(argv: Sequence[str]) -> int:
     """Runs the command on its words; returns the exit status."""
     values, rest = parser().parse_known_args(list(argv))
-    with errors_as_lines(stopped="stopped: this was not evaluated") as status:
+    with errors_as_lines(stopped="stopped: this was not evaluated", files="the result") as status:
         set_up_jax()
         check(values)
         changes = evaluation_data.parse_overrides(rest)
-        try:
-            found = evaluate(values, changes)
-        except OSError as error:
-            raise WorkdirError(f"{error.filename or 'the result'}: {error.strerror}") from error
+        found = evaluate(values, changes)
         missing = [name for name in named(values.metrics) if name in found.summary["missing"]]
         if missing:
             raise ConfigError(

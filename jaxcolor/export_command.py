@@ -48,12 +48,9 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Runs the command on its words; returns the exit status."""
     values = parser().parse_args(list(argv))
-    with errors_as_lines() as status:
+    with errors_as_lines(files=values.out) as status:
         set_up_jax()
-        try:
-            export(values)
-        except OSError as error:
-            raise WorkdirError(f"{error.filename or values.out}: {error.strerror}") from error
+        export(values)
     return status[0]
 
 

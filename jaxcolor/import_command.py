@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from jaxcolor import weights_import
 from jaxcolor.command import errors_as_lines, make_parser, set_up_jax
 from jaxcolor.data.check_report import printable
-from jaxcolor.errors import WorkdirError
 from jaxcolor.training.state import parameter_count
 
 DESCRIPTION = """\
@@ -44,12 +43,9 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Runs the command on its words; returns the exit status."""
     values = parser().parse_args(list(argv))
-    with errors_as_lines() as status:
+    with errors_as_lines(files=values.out) as status:
         set_up_jax()
-        try:
-            import_weights(values)
-        except OSError as error:
-            raise WorkdirError(f"{error.filename or values.out}: {error.strerror}") from error
+        import_weights(values)
     return status[0]
 
 

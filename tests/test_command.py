@@ -333,6 +333,18 @@ def test_other_errors_of_the_device_are_not_hidden():
         raise jax.errors.JaxRuntimeError("INTERNAL: a bug")
 
 
+def test_a_file_that_cannot_be_written_is_one_line_where_files_are_expected(capsys):
+    with errors_as_lines(files="the results") as status:
+        raise PermissionError(13, "Permission denied", "a\nb.png")
+    assert status[0] == 1
+    assert capsys.readouterr().err == "error: a?b.png: Permission denied\n"
+    with errors_as_lines(files="the results") as status:
+        raise OSError(28, "No space left on device")
+    assert capsys.readouterr().err == "error: the results: No space left on device\n"
+    with pytest.raises(OSError, match="No space"), errors_as_lines():
+        raise OSError(28, "No space left on device")
+
+
 def test_ctrl_c_while_importing_is_quiet(environment):
     program = """if True:
         import os, signal, sys
