@@ -1,4 +1,4 @@
-"""The generator alone, uint8 condition to picture: jaxcolor and PyTorch."""
+"""The generator alone, uint8 condition to picture, then whole photographs: jaxcolor and PyTorch."""
 
 import functools
 from argparse import Namespace
@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks import arithmetic, harness, limits
+from benchmarks import arithmetic, harness, limits, photographs
 from benchmarks.harness import OURS, PYTORCH, Case, Contender
 from benchmarks.pictures import draw_batch
 from benchmarks.train_step import announce_peers, build_ours, pytorch_variants
@@ -20,16 +20,23 @@ FULL = {
     "statistics": "picture",
     "image_size": 256,
     "base_width": 64,
+    "photograph": [512, 768],
     "repetitions": 15,
     "skip": [],
     "emulated": "skip",
     "omp_wait_policy": "passive",
 }
-QUICK = {"batch": [1], "base_width": 32, "repetitions": 7, "skip": ["compiled"]}
+QUICK = {
+    "batch": [1],
+    "base_width": 32,
+    "photograph": [192, 288],
+    "repetitions": 7,
+    "skip": ["compiled"],
+}
 
 
 def tables(options: Namespace) -> Iterator[dict[str, Any]]:
-    """A table for every batch size."""
+    """A table for every batch size, and one of photographs."""
     announce_peers(options)
     yield from harness.measure_cases(cases(options), options)
     print(f"\n{harness.RULE}")
@@ -44,6 +51,12 @@ def cases(options: Namespace) -> Iterator[Case]:
         )
         rows = contenders(options, batch_size) + limits.matrix_products(options.dtype)
         yield Case(title, {"images": batch_size}, rows)
+    height, width = options.photograph
+    title = (
+        f"a grey photograph of {width}x{height} in colour, network at {options.image_size} pixels, "
+        f"width {options.base_width}"
+    )
+    yield Case(title, {"images": 1, "photograph": [height, width]}, colourers(options))
 
 
 def contenders(options: Namespace, batch_size: int) -> list[Contender]:
@@ -57,6 +70,19 @@ def contenders(options: Namespace, batch_size: int) -> list[Contender]:
     for variant, settings in pytorch_variants(options, "INFERENCE_VARIANTS").items():
         prepare = functools.partial(prepare_pytorch, options, condition, settings)
         rows.append(Contender(PYTORCH, variant, prepare, flops))
+    return rows
+
+
+def colourers(options: Namespace) -> list[Contender]:
+    """Who colours whole photographs: ours in every dtype, and the PyTorch variants of these."""
+    photograph = photographs.draw_photograph(*options.photograph)
+    rows = []
+    for dtype in options.dtype:
+        prepare = functools.partial(photographs.prepare_ours, options, photograph, dtype)
+        rows.append(Contender(OURS, dtype, prepare))
+    for variant, settings in pytorch_variants(options, "INFERENCE_VARIANTS").items():
+        prepare = functools.partial(photographs.prepare_pytorch, options, photograph, settings)
+        rows.append(Contender(PYTORCH, variant, prepare))
     return rows
 
 

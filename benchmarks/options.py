@@ -20,6 +20,7 @@ OPTIONS = {
     "statistics": {"choices": INFERENCE_STATISTICS, "help": "of batch norm in inference"},
     "image_size": {"type": int, "help": "side in pixels, a power of two"},
     "base_width": {"type": int, "help": "channels of the first layers"},
+    "photograph": {"type": int, "nargs": 2, "help": "height and width of a whole photograph"},
     "repetitions": {"type": int, "help": "samples of each"},
     "skip": {"nargs": "*", "help": "leave out PyTorch variants with these words"},
     "emulated": {

@@ -34,9 +34,13 @@ def overrides(options: Namespace, dtype: str, batch_size: int, pictures: int) ->
     }
 
 
-def build(changes: dict[str, Any]) -> experiment.Experiment:
-    """The experiment of the reference config with these overrides."""
+def resolve(changes: dict[str, Any]) -> dict[str, Any]:
+    """The reference config with these overrides, as plain values."""
     config = pix2pix_reference.get_config()
     config.update_from_flattened_dict(changes)
-    values, _ = experiment.resolve(config, changes)
-    return experiment.build(values)
+    return experiment.resolve(config, changes)[0]
+
+
+def build(changes: dict[str, Any]) -> experiment.Experiment:
+    """The experiment of the reference config with these overrides."""
+    return experiment.build(resolve(changes))

@@ -94,9 +94,10 @@ def write_contenders(result: dict[str, Any], picture: Path) -> list[str]:
         lines += [f"- {state(Ratio(**ratio))}" for ratio in table["ratios"]]
         lines += [f"- {name} could not run: {why}" for name, why in table["failures"].items()]
         lines += [f"- {others_line(table)}", ""]
-    plots.plot_throughput(result["tables"], picture)
+    steps = [table for table in result["tables"] if table["matrix_rates"]]
+    plots.plot_throughput(steps, picture)
     limit = picture.with_stem(f"{picture.stem}_limit")
-    plots.plot_fractions(result["tables"], limit)
+    plots.plot_fractions(steps, limit)
     lines += picture_line(picture, "images/s against batch size")
     return lines + picture_line(limit, "share of the measured matrix rate")
 

@@ -83,6 +83,10 @@ def _speed_rows(results: Results) -> Iterator[Row]:
             measure = f"inference, {dtype}, batch {batch}, against the fastest PyTorch"
             key, case = ("inference", "cpu"), {"images": batch}
             yield _ratio_row(results, key, measure, case, dtype, "PyTorch", times(1.2))
+    for dtype in DTYPES:
+        measure = f"photograph of 768x512 in colour, {dtype}, against the fastest PyTorch"
+        key, case = ("inference", "cpu"), {"photograph": [512, 768]}
+        yield _ratio_row(results, key, measure, case, dtype, "PyTorch", times(1.2))
 
 
 def _run_rows(results: Results) -> Iterator[Row]:

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from skimage import color
 
 from benchmarks import __main__ as command
-from benchmarks import harness
+from benchmarks import harness, photographs
 from benchmarks.options import parse
 from benchmarks.peers import naive_jax
 from jaxcolor.models import patchgan, unet
@@ -287,8 +288,29 @@ def test_benchmark_prints_ratios_and_keeps_every_sample(benchmark, tmp_path, cap
     chosen = parse(command.BENCHMARKS, [benchmark, *sizes, *choice], about="")
     harness.record(benchmark, command.BENCHMARKS[benchmark].tables(chosen), chosen)
     result = json.loads((tmp_path / f"{benchmark}.json").read_text())
-    (table,) = result["tables"]
-    assert {len(seconds) for seconds in table["samples"].values()} == {5}
-    assert not table["failures"]
+    out = capsys.readouterr().out
+    assert len(result["tables"]) == (2 if benchmark == "inference" else 1)  # photographs besides
+    for table in result["tables"]:
+        assert {len(seconds) for seconds in table["samples"].values()} == {5}
+        assert {name.split()[0] for name in table["samples"]} >= {"jaxcolor", "PyTorch"}
+        assert not table["failures"]
+        assert table["title"] in out
     assert result["versions"]["jax"] == jax.__version__
-    assert table["title"] in capsys.readouterr().out
+
+
+def test_colouring_by_opencv_keeps_the_shape_and_gives_the_networks_chroma():
+    photograph = np.full((30, 45, 1), 130, np.uint8)
+    seen = []
+
+    def generate(condition):
+        seen.append(condition)
+        return np.full(condition.shape, [0.2, 0.0, -0.1], np.float32)
+
+    result = photographs.colorize_by_opencv(photograph, generate, 32)
+    assert seen[0].shape == (1, 32, 32, 3)
+    assert (seen[0] == 130).all()
+    grey = color.rgb2lab(np.full((1, 1, 3), 130 / 255))
+    chroma = color.rgb2lab(np.array([[[0.6, 0.5, 0.45]]]))
+    expected = color.lab2rgb(np.concatenate([grey[..., :1], chroma[..., 1:]], axis=2)) * 255
+    assert result.shape == (30, 45, 3)
+    np.testing.assert_allclose(result, np.broadcast_to(expected, result.shape), atol=1.0)
