@@ -11,6 +11,7 @@ import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import sparse
 
 from jaxcolor import colorspace
 
@@ -149,8 +150,10 @@ def resize_rows(field: np.ndarray, height: int, width: int, rows: int):
       rows: of a block.
     """
     field = np.ascontiguousarray(field, np.float32)
-    # What a resize of the identity gives is the matrix of the resize.
+    # What a resize of the identity gives is the matrix of the resize. Sparse, it needs no BLAS,
+    # whose threads would go on spinning on the cores that the next picture's network needs.
     vertical = _resize(np.eye(len(field), dtype=np.float32), height, len(field))
+    vertical = sparse.csr_array(vertical)
     wide = _resize(field, len(field), width).reshape(len(field), -1)
     for first in range(0, height, rows):
         block = vertical[first : first + rows] @ wide
