@@ -23,6 +23,7 @@ from benchmarks import (
     profiling,
     report,
     scaling,
+    scaling_model,
     startup,
     train_step,
 )
@@ -48,6 +49,8 @@ def main() -> int:
     chosen = options.parse(BENCHMARKS, about=__doc__)
     if chosen.benchmark == "report":
         report.write_report(pathlib.Path(chosen.out), quick=chosen.quick)
+        if not chosen.quick and chosen.out == options.FOLDER:
+            scaling_model.main(["--write"])
         return 0
     if chosen.benchmark == "all":
         return run_all(chosen.out, quick=chosen.quick)
