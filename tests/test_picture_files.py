@@ -195,6 +195,36 @@ def test_metadata_is_kept_on_request_alone(kind):
     assert ExifTags.Base.Artist not in bare
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+def test_xmp_is_kept_on_request_without_the_rotation_that_was_applied(kind):
+    xmp = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6" by="somebody"/>'
+        b"<xmp:Thumbnails>old</xmp:Thumbnails></x:xmpmeta>"
+    )
+    found = picture_files.read(file_of(Image.fromarray(COLOURS), kind, xmp=xmp))
+    data = picture_files.encode(found.pixels, found, keep_metadata=True)
+    expected = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a by="somebody"/></x:xmpmeta>'
+    assert b" ".join(Image.open(io.BytesIO(data)).info["xmp"].split()) == expected
+    assert picture_files.read(data).pixels.shape == found.pixels.shape == (*COLOURS.shape[1::-1], 3)
+    bare = Image.open(io.BytesIO(picture_files.encode(found.pixels, found)))
+    assert "xmp" not in bare.info
+
+
+def test_xmp_does_not_turn_a_picture_that_exif_says_is_upright():
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 1
+    given = file_of(Image.fromarray(COLOURS), "JPEG", exif=exif, xmp=b'<a tiff:Orientation="6"/>')
+    found = picture_files.read(given)
+    data = picture_files.encode(found.pixels, found, keep_metadata=True)
+    assert picture_files.read(data).pixels.shape == found.pixels.shape == COLOURS.shape
+
+
+def test_xmp_too_long_for_a_jpeg_is_left_out():
+    like = picture_files.Picture(COLOURS, "JPEG", xmp=bytes(70_000))
+    data = picture_files.encode(COLOURS, like, keep_metadata=True)
+    assert "xmp" not in Image.open(io.BytesIO(data)).info
+
+
 def test_quality_is_that_of_jpeg():
     like = picture_files.Picture(COLOURS, "JPEG")
     noise = RNG.integers(0, 256, (64, 64, 3), np.uint8)

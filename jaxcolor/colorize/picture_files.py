@@ -6,6 +6,7 @@ JPEG, PNG, WebP, TIFF and BMP. The first frame of several is taken.
 import functools
 import io
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -24,6 +25,12 @@ _SUFFIX_FORMATS = "JPEG, PNG, WebP, TIFF or BMP"
 # The tags of a photograph itself; the others describe the file: its strips, its rotation.
 _KEPT_TAGS = ("ImageDescription", "Make", "Model", "Software", "DateTime", "Artist", "Copyright")
 _KEPT_DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
+# Readers turn a picture by its XMP where EXIF does not say; of a thumbnail the colours are the old.
+_XMP_DROPPED = re.compile(
+    rb"""\s*tiff:Orientation=(?:"[^"]*"|'[^']*')|<(tiff:Orientation|xmp:Thumbnails)\b.*?</\1>""",
+    re.S,
+)
+_JPEG_XMP_BYTES = 65_504  # that fit into one segment
 _PROFILE_SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
 
 
@@ -38,6 +45,7 @@ class Picture(NamedTuple):
       converted: whether `pixels` were converted from that profile, and results are to be back.
       exif: of the photograph, b"" for none.
       dpi: pixels per inch across and down, if the file says.
+      xmp: likewise, of JPEG and WebP; of other formats it is not written.
       note: what the user should know about how it was read, or "".
     """
 
@@ -47,6 +55,7 @@ class Picture(NamedTuple):
     converted: bool = False
     exif: bytes = b""
     dpi: tuple[float, float] | None = None
+    xmp: bytes = b""
     note: str = ""
 
 
@@ -135,6 +144,9 @@ def encode(
     if like.format == "TIFF":  # Pillow cannot compress one that has EXIF
         return deep_files.encode_tiff(np.asarray(image), like.profile, exif, dpi)
     options = {"icc_profile": like.profile, "exif": exif or None, "dpi": dpi}
+    xmp = like.xmp if keep_metadata and like.format in ("JPEG", "WEBP") else b""
+    if like.format != "JPEG" or len(xmp) <= _JPEG_XMP_BYTES:
+        options["xmp"] = xmp or None
     options |= {
         "JPEG": {"quality": quality, "subsampling": "4:4:4"},
         "WEBP": {"quality": quality, "lossless": quality == 100, "exact": True},
@@ -162,6 +174,7 @@ def _read_plain(image):
         raise ValueError("its pixels are 32-bit numbers: save it with 8 or 16 bits a channel")
     profile = image.info.get("icc_profile")
     image = ImageOps.exif_transpose(image)
+    xmp = _XMP_DROPPED.sub(b"", _xmp(image))
     alpha = None
     if image.has_transparency_data:
         image = image.convert("LA" if image.mode in ("1", "L", "LA", "La") else "RGBA")
@@ -180,7 +193,7 @@ def _read_plain(image):
     if alpha is not None:
         pixels = np.concatenate([pixels, np.asarray(alpha)[..., None]], axis=2)
     pixels = np.ascontiguousarray(pixels)
-    return Picture(pixels, profile=carried, converted=converted, **metadata)
+    return Picture(pixels, profile=carried, converted=converted, xmp=xmp, **metadata)
 
 
 def _read_deep(image, data):
@@ -219,6 +232,11 @@ def _dpi(image):
     except (TypeError, ValueError, ZeroDivisionError):
         return None
     return (across, down) if 0 < across < 1e5 and 0 < down < 1e5 else None
+
+
+def _xmp(image):
+    xmp = image.info.get("xmp")
+    return xmp if isinstance(xmp, bytes) else b""
 
 
 def _exif(image):
