@@ -1,93 +1,26 @@
-"""python -m benchmarks NAME: times jaxcolor and its peers in turns, on the device at hand.
+"""python -m benchmarks NAME; see suite.py. Starts itself anew with memory pages of 2 MB."""
 
-python -m benchmarks train_step --quick
-python -m benchmarks train_step --batch 1 4 --dtype float32 bfloat16 --out benchmarks/results
-python -m benchmarks all
-python -m benchmarks report
-"""
-
-import os
-import pathlib
-import subprocess
 import sys
 
-from benchmarks import (
-    checkpoint,
-    conv_lowering,
-    end_to_end,
-    harness,
-    inference,
-    input_pipeline,
-    memory,
-    options,
-    profiling,
-    report,
-    scaling,
-    scaling_model,
-    startup,
-    train_step,
-)
 from jaxcolor.huge_pages import HUGE_PAGES, KEPT_MEMORY, restart_with_huge_pages
 
-BENCHMARKS = {
-    "train_step": train_step,
-    "inference": inference,
-    "memory": memory,
-    "profile": profiling,
-    "end_to_end": end_to_end,
-    "input_pipeline": input_pipeline,
-    "checkpoint": checkpoint,
-    "startup": startup,
-    "scaling": scaling,
-    "conv_lowering": conv_lowering,
-}
+INTERRUPTED = 130
 TAKING_TURNS = ("train_step", "inference", "profile", "conv_lowering")
 
 
 def main() -> int:
-    """Runs what the command line names; returns the exit status."""
-    chosen = options.parse(BENCHMARKS, about=__doc__)
-    if chosen.benchmark == "report":
-        report.write_report(pathlib.Path(chosen.out), quick=chosen.quick)
-        if not chosen.quick and chosen.out == options.FOLDER:
-            scaling_model.main(["--write"])
-        return 0
-    if chosen.benchmark == "all":
-        return run_all(chosen.out, quick=chosen.quick)
-    # PyTorch and jax share a GPU here: neither may take all its memory at once.
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    # Read when PyTorch is first imported. Threads that wait by spinning take the cores from the
-    # others' work: on a busy machine with 2 cores this alone made PyTorch ten times slower.
-    os.environ["OMP_WAIT_POLICY"] = getattr(chosen, "omp_wait_policy", "passive").upper()
-    module = BENCHMARKS[chosen.benchmark]
-    result = harness.record(chosen.benchmark, module.tables(chosen), chosen)
-    shortfall = ""
-    if getattr(chosen, "at_least", None) is not None:
-        shortfall = train_step.shortfall(result, chosen.at_least)
-    if shortfall:
-        sys.stderr.write(f"error: {shortfall}\n")
-    return int(bool(shortfall))
+    """Runs the suite; returns the exit status."""
+    named = set(sys.argv[1:2])
+    if not {"all", "report"} & named:
+        # Where contenders take turns, one must not pay for what another returned.
+        restart_with_huge_pages(KEPT_MEMORY if set(TAKING_TURNS) & named else HUGE_PAGES)
+    from benchmarks import suite
 
-
-def run_all(folder: str, *, quick: bool) -> int:
-    """Every benchmark in a fresh process, one after the other; 1 if any failed, naming them.
-
-    So one's memory and threads do not disturb the next.
-    """
-    failed = []
-    for name in BENCHMARKS:
-        print(f"\n== {name}", flush=True)
-        command = [sys.executable, "-m", "benchmarks", name, "--out", folder]
-        if subprocess.run(command + ["--quick"] * quick, check=False).returncode:
-            failed.append(name)
-    if failed:
-        sys.stderr.write(f"error: failed: {', '.join(failed)}\n")
-    return int(bool(failed))
+    return suite.main()
 
 
 if __name__ == "__main__":
-    if not {"all", "report"} & set(sys.argv[1:2]):
-        # Where contenders take turns, one must not pay for what another returned.
-        in_turns = bool(set(TAKING_TURNS) & set(sys.argv[1:2]))
-        restart_with_huge_pages(KEPT_MEMORY if in_turns else HUGE_PAGES)
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # in the seconds of importing
+        sys.exit(INTERRUPTED)

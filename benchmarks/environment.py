@@ -23,10 +23,13 @@ INSTRUCTIONS = {"avx512f": "AVX-512", "avx512_bf16": "AVX512-BF16", "amx_bf16": 
 
 
 def commit() -> str:
-    """The checked-out commit, marked where files differ from it."""
+    """The checked-out commit, marked where files differ from it; "unknown" without git."""
     folder = pathlib.Path(__file__).parent
     command = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    try:
+        result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    except OSError:
+        return "unknown"
     return result.stdout.strip() or "unknown"
 
 

@@ -2,20 +2,16 @@
 
 import gc
 import importlib.util
-import json
 import random
-import shlex
 import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from benchmarks.bystanders import Bystanders
-from benchmarks.environment import describe_run
 
 OURS, NAIVE, PYTORCH, LIMIT = "jaxcolor", "naive JAX", "PyTorch", "matrix product"
 FEWEST_SAMPLES = 5
@@ -297,32 +293,3 @@ def measure_cases(cases: Iterable[Case], options: Namespace) -> Iterator[dict[st
             "ratios": [ratio._asdict() for ratio in ratios],
         }
         gc.collect()
-
-
-def record(benchmark: str, tables: Iterable[dict[str, Any]], options: Namespace) -> dict[str, Any]:
-    """Describes the run, goes through the tables, and keeps all of it in a JSON file.
-
-    Args:
-      benchmark: its name.
-      tables: made, and printed, as they are asked for.
-      options: of the command line: `out` (a folder), `quick`, and what to record.
-    """
-    command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
-    result = {"benchmark": benchmark, "command": command, "options": vars(options), "rule": RULE}
-    result |= describe_run()
-    result["tables"] = []
-    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-    load = result["load_average"][0]
-    print(f"{result['machine']}; load {load:.1f}; {versions}; commit {result['commit']}")
-    path = result_path(benchmark, Path(options.out), quick=options.quick)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for table in tables:  # written after every one: a long run that is cut short keeps what it has
-        result["tables"].append(table)
-        path.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"\nwritten to {path}")
-    return result
-
-
-def result_path(benchmark: str, folder: Path, *, quick: bool) -> Path:
-    """Where the result of a benchmark lies in `folder`."""
-    return folder / f"{benchmark}{'_quick' if quick else ''}.json"

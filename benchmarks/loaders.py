@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.bystanders import Bystanders
 from benchmarks.harness import OURS, Measurement
+from jaxcolor.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 MOST_SECONDS_TO_END = 60.0
@@ -128,6 +129,9 @@ def take_turns(
       requests: what each is asked.
       batches: timed in a turn; a multiple of threads and workers, as they finish side by side.
       repetitions: turns of each.
+
+    Raises:
+      UserError: one of ours cannot load.
     """
     samples: dict[str, list[float]] = {}
     memory: dict[str, list[int]] = {}
@@ -153,7 +157,7 @@ def _start(requests, batches, stack):
             process.take(batches)
         except RuntimeError as error:
             if loader.family == OURS:
-                raise RuntimeError(f"{loader.name}: {error}") from error
+                raise UserError(f"{loader.name}: {error}") from error
             failures[loader.name] = str(error)[:200]
         else:
             running[loader.name] = process

@@ -3,6 +3,7 @@
 Each in a process of its own that has nothing else in it. Peak while training: of three steps after
 three others, what they compute with and all that the libraries hold. Peak of the process: compiling
 included. On a GPU both are the device's memory, the latter's from jax, which cannot start anew.
+Beside them what XLA's compiler planned for one step of its program.
 """
 
 import json
@@ -14,6 +15,7 @@ from typing import Any
 
 from benchmarks import harness, train_step
 from benchmarks.harness import NAIVE, OURS, PYTORCH, Contender, Measurement
+from jaxcolor.errors import UserError
 
 FULL = {
     "batch": [1, 4],
@@ -69,24 +71,39 @@ def measure_peaks(options: Namespace, update: str, batch_size: int) -> dict[str,
 
 
 def probe(request: dict[str, Any]) -> dict[str, Any]:
-    """The answer of `memory_probe` in a fresh process, or its "error"."""
+    """The answer of `memory_probe` in a fresh process, or its "error".
+
+    Raises:
+      UserError: ours cannot run.
+    """
     command = [sys.executable, "-m", "benchmarks.memory_probe", json.dumps(request)]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     if found.returncode:
         lines = found.stderr.strip().splitlines() or [f"exit status {found.returncode}"]
         if request["family"] == OURS:
-            raise RuntimeError(f"{request['family']} {request['variant']}: {lines[-1]}")
+            raise UserError(f"{request['family']} {request['variant']}: {lines[-1]}")
         return {"error": lines[-1][:200]}
     return json.loads(found.stdout.splitlines()[-1])
+
+
+def describe_program(row: dict[str, Any]) -> str:
+    """What XLA's program of a step needs, in words, and what is beyond it; "" of PyTorch."""
+    program = row.get("program")
+    if not program:
+        return ""
+    parts = [f"{name} {size / 1e6:.0f}" for name, size in program.items()]
+    if row["training"]:
+        parts.append(f"beyond the program {(row['training'] - sum(program.values())) / 1e6:.0f}")
+    return ", ".join(parts)
 
 
 def print_peaks(title: str, peaks: dict, failures: dict, ratios: list[harness.Ratio]) -> None:
     """A line a contender, then a line a ratio: above 1 the peer needs more."""
     print(f"\n{title}")
-    print(f"{'contender':<40}{'training MB':>12}{'process MB':>12}")
+    print(f"{'contender':<40}{'training MB':>12}{'process MB':>12}  XLA's program, MB")
     for name, row in sorted(peaks.items(), key=lambda item: item[1]["training"] or 0):
         cells = [f"{row[key] / 1e6:.0f}" if row[key] else "" for key in ("training", "process")]
-        print(f"{name:<40}{cells[0]:>12}{cells[1]:>12}")
+        print(f"{name:<40}{cells[0]:>12}{cells[1]:>12}  {describe_program(row)}")
     if any(not row["training"] for row in peaks.values()):
         print("the peak while training needs /proc/self/clear_refs, which is missing here")
     for name, reason in failures.items():

@@ -19,7 +19,7 @@ STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 def main() -> None:
     """Answers the request of the command line."""
-    run, device_peak, reset = prepare(json.loads(sys.argv[1]))
+    run, device_peak, reset, program = prepare(json.loads(sys.argv[1]))
     for _ in range(STEPS):
         run()
     process = device_peak() or resident_peak()
@@ -28,11 +28,17 @@ def main() -> None:
         run()
     training = device_peak() or resident_peak()
     process = max(process, training)
-    print(json.dumps({"training": training if cleared else None, "process": process}))
+    training = training if cleared else None
+    print(json.dumps({"training": training, "process": process, "program": program}))
 
 
-def prepare(request: dict[str, Any]) -> tuple[Callable, Callable, Callable]:
-    """One step of the contender; its device's peak, 0 on a CPU; and what starts that peak anew."""
+def prepare(request: dict[str, Any]) -> tuple[Callable, Callable, Callable, dict[str, int]]:
+    """What a contender is measured by.
+
+    Returns:
+      One step; the device's peak, 0 on a CPU; what starts that peak anew; and what XLA's program
+      of a step needs, as `program_bytes` says, empty of PyTorch.
+    """
     from benchmarks.pictures import draw_batch
 
     batch = draw_batch(request["image_size"], request["batch_size"])
@@ -44,16 +50,36 @@ def prepare(request: dict[str, Any]) -> tuple[Callable, Callable, Callable]:
     from benchmarks import train_step
 
     ours = request["family"] == "jaxcolor"
-    build = train_step.prepare_ours if ours else train_step.prepare_naive
-    run = build(options, request["update"], batch, request["variant"])
+    build = train_step.compile_ours if ours else train_step.compile_naive
+    compiled, *arguments = build(options, request["update"], batch, request["variant"])
 
     def device_peak():
         return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0)
 
-    return run, device_peak, device_peak
+    run = train_step.repeat(compiled, *arguments)
+    return run, device_peak, device_peak, program_bytes(compiled)
 
 
-def prepare_pytorch(request: dict, sizes: dict, batch: dict) -> tuple[Callable, Callable, Callable]:
+def program_bytes(compiled: Any) -> dict[str, int]:
+    """What a program of XLA needs, in bytes by part, as its compiler planned it; empty if unknown.
+
+    The "state and batch" are its arguments: parameters, Adam's moments, pictures; a new state
+    takes the place of the old one. "Temporaries" are gradients, activations and what the
+    convolutions lay out anew, "results" what does not fit an argument's place.
+    """
+    plan = compiled.memory_analysis()
+    if plan is None:
+        return {}
+    return {
+        "state and batch": plan.argument_size_in_bytes,
+        "temporaries": plan.temp_size_in_bytes,
+        "results": plan.output_size_in_bytes - plan.alias_size_in_bytes,
+    }
+
+
+def prepare_pytorch(
+    request: dict, sizes: dict, batch: dict
+) -> tuple[Callable, Callable, Callable, dict[str, int]]:
     """The same of PyTorch, without jax in the process."""
     import torch
 
@@ -74,7 +100,7 @@ def prepare_pytorch(request: dict, sizes: dict, batch: dict) -> tuple[Callable, 
             torch.cuda.reset_peak_memory_stats()
         return peer.device.type == "cuda"
 
-    return run, device_peak, reset
+    return run, device_peak, reset, {}
 
 
 def resident_peak() -> int:

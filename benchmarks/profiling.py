@@ -81,10 +81,9 @@ def compile_step(
     options: Namespace, update: str, dtype: str, batch_size: int
 ) -> tuple[Callable[[], None], str]:
     """A function that takes one step, and the compiled program as text."""
-    devices, step, state, rng = train_step.place_ours(options, update, dtype, jax.devices()[:1])
-    batch = devices.shard(draw_batch(options.image_size, batch_size))
-    compiled = devices.wrap(step, donate_state=True).lower(state, batch, rng).compile()
-    return train_step.repeat(compiled, state, batch, rng), compiled.as_text()
+    batch = draw_batch(options.image_size, batch_size)
+    compiled, *arguments = train_step.compile_ours(options, update, batch, dtype)
+    return train_step.repeat(compiled, *arguments), compiled.as_text()
 
 
 def trace(run: Callable[[], None], count: int) -> dict[str, float]:

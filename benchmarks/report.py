@@ -1,14 +1,14 @@
 """RESULTS.md and its plots, from the JSON files of a folder."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from benchmarks import plots, targets
+from benchmarks import plots, records, targets
 from benchmarks.harness import LIMIT, Ratio, quartiles, spread, state
 from benchmarks.loaders import describe_memory
-from benchmarks.targets import Results
+from benchmarks.memory import describe_program
 
 PLATFORMS = {"cpu": "on a CPU", "gpu": "on a GPU", "tpu": "on a TPU"}
 
@@ -19,43 +19,38 @@ def write_report(folder: Path, *, quick: bool) -> Path:
     Args:
       folder: where the JSON files lie, in subfolders as well (for other machines).
       quick: report the quick runs, as RESULTS_quick.md.
+
+    Raises:
+      UserError: there is no result, or one that cannot be read. RESULTS.md stays as it was.
     """
-    suffix = "_quick" if quick else ""
-    results = read_results(folder, suffix)
+    folder, suffix = folder.resolve(), "_quick" if quick else ""
+    results = records.read_results(folder, SECTIONS, quick=quick)
     path = folder.parent / f"RESULTS{suffix}.md"
+    sections = []
+    for name, (title, write) in SECTIONS.items():
+        sections += ["", f"## {title}", ""]
+        found = [platform for platform in PLATFORMS if (name, platform) in results]
+        for platform in found:
+            result = results[name, platform]
+            picture = folder / f"{name}_{platform}{suffix}.png"
+            with records.readable(result["path"]):
+                list(targets.rows({(name, platform): result}))
+                sections += [*describe(result), "", *write(result, picture)]
+        if not found:
+            sections.append("Not measured.")
     lines = [
         "# Results",
         "",
-        "Made by `python -m benchmarks report` from what the command above each table wrote.",
+        f"Made by `{records.command()}` from what the command above each table wrote.",
         "A ratio is of medians; where the spread or other programs leave it open, none is stated.",
         "",
         "## Targets",
         "",
         *markdown_table(targets.Row._fields, targets.rows(results)),
     ]
-    for name, (title, write) in SECTIONS.items():
-        lines += ["", f"## {title}", ""]
-        found = [platform for platform in PLATFORMS if (name, platform) in results]
-        for platform in found:
-            result = results[name, platform]
-            picture = folder / f"{name}_{platform}{suffix}.png"
-            lines += [*describe(result), "", *write(result, picture)]
-        if not found:
-            lines.append("Not measured.")
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path.write_text("\n".join([*lines, *sections]) + "\n", encoding="utf-8")
     print(f"written to {path}")
     return path
-
-
-def read_results(folder: Path, suffix: str) -> Results:
-    """What lies in `folder` and below, by benchmark and platform; of two, the later file's name."""
-    results = {}
-    for name in SECTIONS:
-        for path in sorted(folder.rglob(f"{name}{suffix}.json")):
-            result = json.loads(path.read_text(encoding="utf-8"))
-            if result["tables"]:
-                results[name, result["platform"]] = result
-    return results
 
 
 def describe(result: dict[str, Any]) -> list[str]:
@@ -81,7 +76,7 @@ def markdown_table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> Iterat
 
 def picture_line(path: Path, text: str) -> list[str]:
     """A picture in `path`, shown from the report beside its folder."""
-    return ["", f"![{text}]({path.parent.name}/{path.name})"]
+    return ["", f"![{text}]({quote(path.parent.name)}/{quote(path.name)})"]
 
 
 def write_contenders(result: dict[str, Any], picture: Path) -> list[str]:
@@ -128,9 +123,11 @@ def write_memory(result: dict[str, Any], picture: Path) -> list[str]:
     for table in result["tables"]:
         peaks = sorted(table["samples"].items(), key=lambda item: item[1]["training"] or 0)
         rows = [
-            (name, _megabytes(row["training"]), _megabytes(row["process"])) for name, row in peaks
+            (name, _megabytes(row["training"]), _megabytes(row["process"]), describe_program(row))
+            for name, row in peaks
         ]
-        head = ("contender", "MB while training", "MB, whole process")
+        program = "of the former, XLA's program of a step"
+        head = ("contender", "MB while training", "MB, whole process", program)
         lines += [f"### {table['title']}", "", *markdown_table(head, rows), ""]
         lines += [f"- {name} could not run: {why}" for name, why in table["failures"].items()]
     plots.plot_memory(result["tables"], picture)

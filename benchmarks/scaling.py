@@ -8,6 +8,7 @@ the speed-up.
 import functools
 import multiprocessing
 import os
+import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -121,7 +122,8 @@ def simulate(count: int) -> Executor:
 
 
 def _simulate_devices(count: int) -> None:
-    """In the new process: before jax looks for devices."""
+    """In the new process: before jax looks for devices. Ctrl-C is the first process's to answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     flags = os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={count}".strip()
     jax.config.update("jax_platforms", "cpu")

@@ -17,6 +17,7 @@ from typing import Any
 
 from benchmarks import harness, reference
 from benchmarks.bystanders import Bystanders
+from jaxcolor.errors import UserError
 
 FULL = {
     "batch_size": 1,
@@ -68,7 +69,7 @@ def start(changes: dict[str, Any], environment: dict[str, str]) -> dict[str, flo
     """Seconds of every part of one start, and of the WHOLE; the run is killed after its first step.
 
     Raises:
-      RuntimeError: run.py ended before.
+      UserError: run.py ended before.
     """
     with tempfile.TemporaryDirectory() as workdir, tempfile.TemporaryFile("w+") as errors:
         command = [sys.executable, "run.py", "--config", reference.CONFIG, "--workdir", workdir]
@@ -94,7 +95,8 @@ def start(changes: dict[str, Any], environment: dict[str, str]) -> dict[str, flo
             process.stdout.close()
         if process.returncode >= 0:
             errors.seek(0)
-            raise RuntimeError(f"run.py ended early: {errors.read()[-500:]}")
+            lines = errors.read().strip().splitlines() or ["it ended without a word"]
+            raise UserError(f"run.py ended early: {lines[-1].removeprefix('error: ')}")
     return differences(marks)
 
 

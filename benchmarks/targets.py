@@ -1,6 +1,6 @@
 """The targets of the benchmarks, and whether what was measured meets them.
 
-A result is what `harness.record` wrote; results are held by (benchmark, platform).
+A result is what `records.record` wrote; results are held by (benchmark, platform).
 """
 
 from collections.abc import Callable, Iterator

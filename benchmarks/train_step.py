@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax import lax
+from jax.stages import Compiled
 
 from benchmarks import arithmetic, harness, limits
 from benchmarks.harness import NAIVE, OURS, PYTORCH, Case, Contender
@@ -143,12 +144,19 @@ def build_ours(options: Namespace, dtype: str) -> tuple[Networks, Optimizers, Ga
 def prepare_ours(
     options: Namespace, update: str, batch: dict, dtype: str, count: int = 1
 ) -> Callable[[], None]:
-    """`count` steps of jaxcolor in one call, wrapped and donated as in training."""
+    """`count` steps of jaxcolor in one call."""
+    return repeat(*compile_ours(options, update, batch, dtype, count))
+
+
+def compile_ours(
+    options: Namespace, update: str, batch: dict, dtype: str, count: int = 1
+) -> tuple[Compiled, GanState, dict, jax.Array]:
+    """The same as a program, wrapped and donated as in training; and its arguments."""
     devices, step, state, rng = place_ours(options, update, dtype, jax.devices()[:1])
     wrapped = devices.wrap(functools.partial(take_steps, step, count), donate_state=True)
     stacked = {name: np.concatenate([pictures] * count) for name, pictures in batch.items()}
     placed = devices.shard(stacked)
-    return repeat(wrapped.lower(state, placed, rng).compile(), state, placed, rng)
+    return wrapped.lower(state, placed, rng).compile(), state, placed, rng
 
 
 def place_ours(
@@ -180,7 +188,14 @@ def take_steps(
 
 
 def prepare_naive(options: Namespace, update: str, batch: dict, dtype: str) -> Callable[[], None]:
-    """One step of the naive JAX version, jitted and donated."""
+    """One step of the naive JAX version."""
+    return repeat(*compile_naive(options, update, batch, dtype))
+
+
+def compile_naive(
+    options: Namespace, update: str, batch: dict, dtype: str
+) -> tuple[Compiled, GanState, dict, jax.Array]:
+    """The same as a program, jitted and donated; and its arguments."""
     _, both, state = build_ours(options, "float32")
     adam, width = both.generator, options.base_width
     networks = naive_jax.Networks(
@@ -190,7 +205,7 @@ def prepare_naive(options: Namespace, update: str, batch: dict, dtype: str) -> C
     step = functools.partial(naive_jax.train_step, networks=networks, optimizer=adam, update=update)
     state = naive_jax.load_state(state, adam)
     arguments = (state, jax.device_put(batch), jax.random.key(0))
-    return repeat(jax.jit(step, donate_argnums=0).lower(*arguments).compile(), *arguments)
+    return jax.jit(step, donate_argnums=0).lower(*arguments).compile(), *arguments
 
 
 def repeat(compiled: Callable, state: GanState, batch: dict, rng: jax.Array) -> Callable[[], None]:

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from conftest import SHIPPED_ENVIRONMENT
 
-from benchmarks import __main__ as command
 from benchmarks import (
     arithmetic,
     bystanders,
@@ -24,11 +23,14 @@ from benchmarks import (
     limits,
     memory,
     options,
+    records,
     report,
     startup,
     targets,
     train_step,
 )
+from benchmarks import suite as command
+from jaxcolor.errors import UserError
 from jaxcolor.models import patchgan, unet
 from jaxcolor.training import optimizers, steps
 from jaxcolor.training.state import Networks, Optimizers, create_state, from_linen
@@ -225,7 +227,7 @@ def test_parts_of_a_start_add_up_and_the_second_loads_what_the_first_compiled():
 
 
 def test_a_run_that_ends_early_is_an_error():
-    with pytest.raises(RuntimeError, match="image_size 100 must be a power of two"):
+    with pytest.raises(UserError, match="image_size 100 must be a power of two"):
         startup.start({"data.image_size": 100}, SHIPPED_ENVIRONMENT)
 
 
@@ -243,6 +245,10 @@ def test_peak_memory_is_of_processes_of_their_own(capsys):
     peaks = table["samples"]["jaxcolor float32"]
     assert peaks["process"] > 1e8, "jax alone takes as much"
     assert peaks["training"] is None or peaks["training"] <= peaks["process"]
+    state = 3 * 4 * arithmetic.parameter_count(32, 4)  # parameters and Adam's moments
+    assert state < peaks["program"]["state and batch"] < 1.1 * state + 1e5
+    assert peaks["program"]["temporaries"] > state / 3, "gradients"
+    assert peaks["program"]["results"] < 1e4, "the new state takes the old one's place"
     assert {row["against"] for row in table["ratios"]} <= {harness.NAIVE}
 
 
@@ -265,12 +271,12 @@ def test_a_peer_without_an_answer_is_reported_and_ours_must_answer():
     request = {"variant": "float32", "image_size": 30, "base_width": 4, "settings": {}}
     request |= {"update": "sequential", "batch_size": 1}
     assert "error" in memory.probe(request | {"family": harness.NAIVE, "base_width": "wide"})
-    with pytest.raises(RuntimeError, match="jaxcolor float32"):
+    with pytest.raises(UserError, match="jaxcolor float32"):
         memory.probe(request | {"family": harness.OURS})
 
 
 def made_result(benchmark, tables, **options):
-    """A result as `harness.record` writes it, of full size."""
+    """A result as `records.record` writes it, of full size."""
     return {
         "benchmark": benchmark,
         "command": f"python -m benchmarks {benchmark}",
@@ -345,7 +351,8 @@ def test_a_gpu_has_rows_of_its_own(tmp_path):
     (found,) = [row for row in rows if row.verdict == "met"]
     assert found.measure == "GPU: training step, float32, batch 1, against PyTorch"
     write_results(tmp_path / "results" / "gpu", result)
-    assert ("train_step", "gpu") in report.read_results(tmp_path / "results", "")
+    found = records.read_results(tmp_path / "results", report.SECTIONS, quick=False)
+    assert ("train_step", "gpu") in found
 
 
 def test_the_report_shows_every_benchmark(tmp_path):
@@ -353,7 +360,11 @@ def test_the_report_shows_every_benchmark(tmp_path):
     limits = {"arithmetic_seconds": 0.02, "optimizer_seconds": 0.01}
     common = {"title": "one", "images": 1, "dtype": "float32", "others": 0.1}
     times = {"samples": {"epoch": [0.1, 0.2]}, "ratios": []}
-    peak = {"jaxcolor float32": {"training": 2_000_000, "process": 3_000_000}}
+    program = {"state and batch": 800_000, "temporaries": 700_000, "results": 0}
+    peak = {
+        "jaxcolor float32": {"training": 2_000_000, "process": 3_000_000, "program": program},
+        "PyTorch float32": {"training": 3_000_000, "process": 4_000_000},
+    }
     tables = {
         "memory": {"samples": peak, "ratios": [], "failures": {}, "update": "sequential"},
         "profile": {"phases": phases, "kinds": phases, "limits": limits, "step_seconds": 0.05},
@@ -376,6 +387,9 @@ def test_the_report_shows_every_benchmark(tmp_path):
     missing = {"train_step", "input_pipeline"}
     assert text.count("\nNot measured.\n") == len(missing)
     assert "epoch of 400 steps | below 2.0% | 3.0% | not met |" in text
+    planned = "state and batch 1, temporaries 1, results 0, beyond the program 0"
+    assert f"| jaxcolor float32 | 2 | 3 | {planned} |" in text
+    assert "| PyTorch float32 | 3 | 4 |  |" in text
     assert "second start to the first step, float32 | below 8.0 s | 7.0 s | met |" in text
 
 

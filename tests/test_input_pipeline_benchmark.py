@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from benchmarks import __main__ as command
 from benchmarks import (
     device_augment,
     harness,
@@ -26,9 +25,11 @@ from benchmarks import (
     report,
     targets,
 )
+from benchmarks import suite as command
 from benchmarks.picture_sets import open_files
 from jaxcolor.data import warps
 from jaxcolor.data.transforms import TrainingTransform
+from jaxcolor.errors import UserError
 
 needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="needs the extra peers"
@@ -215,7 +216,7 @@ def test_a_loader_that_cannot_start_says_why():
     with pytest.raises(RuntimeError, match="image_size 0 must be at least 1"):
         loaders.LoaderProcess(request)
     mine = loaders.Loader(harness.OURS, loaders.FILES, workers=0)
-    with pytest.raises(RuntimeError, match="jaxcolor files, 0 workers, 0 threads: "):
+    with pytest.raises(UserError, match="jaxcolor files, 0 workers, 0 threads: "):
         loaders.take_turns({mine: request}, batches=1, repetitions=1)
     peer = loaders.Loader(harness.PYTORCH, loaders.FILES, workers=0)
     measured, memory = loaders.take_turns(

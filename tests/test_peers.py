@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from skimage import color
 
-from benchmarks import __main__ as command
-from benchmarks import harness, photographs
+from benchmarks import harness, photographs, records
+from benchmarks import suite as command
 from benchmarks.options import parse
 from benchmarks.peers import naive_jax
 from jaxcolor.models import patchgan, unet
@@ -286,7 +286,7 @@ def test_benchmark_prints_ratios_and_keeps_every_sample(benchmark, tmp_path, cap
     sizes = ["--image_size=32", "--base_width=2", "--batch=1", "--repetitions=5"]
     choice = ["--dtype=float32", "--skip=compiled", f"--out={tmp_path}"]
     chosen = parse(command.BENCHMARKS, [benchmark, *sizes, *choice], about="")
-    harness.record(benchmark, command.BENCHMARKS[benchmark].tables(chosen), chosen)
+    records.record(benchmark, command.BENCHMARKS[benchmark].tables(chosen), chosen)
     result = json.loads((tmp_path / f"{benchmark}.json").read_text())
     out = capsys.readouterr().out
     assert len(result["tables"]) == (2 if benchmark == "inference" else 1)  # photographs besides
