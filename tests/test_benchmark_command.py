@@ -121,6 +121,13 @@ def test_a_damaged_result_is_one_line_and_the_report_stays(text, tmp_path, run):
     assert (tmp_path / "RESULTS.md").read_text() == "earlier"
 
 
+def test_a_result_that_no_target_can_be_read_from_is_one_line(tmp_path, run):
+    write(tmp_path / "results" / "startup.json", [GOOD | {"dtype": "float32"}], options={})
+    status, (line,) = run("report", "--out", tmp_path / "results")
+    assert status == 1
+    assert line.startswith(f"error: {tmp_path}/results/startup.json: damaged, or of another")
+
+
 def test_a_report_of_no_results_says_what_to_do(tmp_path, run):
     (tmp_path / "RESULTS.md").write_text("earlier")
     for folder in ("results", "typo"):
