@@ -2,9 +2,9 @@
 
 import sys
 
+from jaxcolor.__main__ import INTERRUPTED
 from jaxcolor.huge_pages import HUGE_PAGES, KEPT_MEMORY, restart_with_huge_pages
 
-INTERRUPTED = 130
 TAKING_TURNS = ("train_step", "inference", "profile", "conv_lowering")
 
 

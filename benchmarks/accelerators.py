@@ -21,9 +21,8 @@ class Accelerator(NamedTuple):
         carry an all-reduce. A slice of a torus that does not close has corners with half of them.
       network: bytes a second that it sends beyond its island; None where no table goes there.
       host_devices: how many share a host.
-      host_processors: virtual CPUs of that host, two to a core, or cores if `whole_cores`; None
-        where we found none stated.
-      whole_cores: whether the vendor counts cores.
+      host_cores: of that host; None where we found none stated. Google counts virtual CPUs, of
+        which two are a core.
       sources: keys of the list of sources in the document.
     """
 
@@ -36,16 +35,8 @@ class Accelerator(NamedTuple):
     closed_from: int
     network: float | None
     host_devices: int
-    host_processors: int | None
-    whole_cores: bool
+    host_cores: int | None
     sources: str
-
-    @property
-    def host_cores(self) -> int | None:
-        """Cores of its host."""
-        if self.host_processors is None:
-            return None
-        return self.host_processors if self.whole_cores else self.host_processors // 2
 
 
 ACCELERATORS = (
@@ -59,8 +50,7 @@ ACCELERATORS = (
         closed_from=256,
         network=None,
         host_devices=8,
-        host_processors=224,
-        whole_cores=False,
+        host_cores=224 // 2,
         sources="1",
     ),
     Accelerator(
@@ -73,8 +63,7 @@ ACCELERATORS = (
         closed_from=256,
         network=None,
         host_devices=8,
-        host_processors=None,
-        whole_cores=False,
+        host_cores=None,
         sources="2",
     ),
     Accelerator(
@@ -87,8 +76,7 @@ ACCELERATORS = (
         closed_from=64,
         network=None,
         host_devices=4,
-        host_processors=208,
-        whole_cores=False,
+        host_cores=208 // 2,
         sources="3",
     ),
     Accelerator(
@@ -101,8 +89,7 @@ ACCELERATORS = (
         closed_from=1,  # every one reaches every other through switches
         network=400e9 / 8,
         host_devices=8,
-        host_processors=112,
-        whole_cores=True,
+        host_cores=112,
         sources="4, 5",
     ),
 )

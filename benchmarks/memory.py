@@ -3,9 +3,8 @@
 Each in a process of its own that has nothing else in it. Peak while training: of three steps after
 three others, what they compute with and all that the libraries hold. Peak of the process: compiling
 included. On a GPU both are the device's memory, the latter's from jax, which cannot start anew.
-Beside them what XLA's compiler planned for one step of its program.
-What is beyond that are the libraries and what compiling leaves behind; a program that comes from the
-persistent cache leaves less.
+Beside them what XLA's compiler planned for one step of its program. What is beyond that are the
+libraries and what compiling leaves behind; a program from the persistent cache leaves less.
 """
 
 import json

@@ -16,9 +16,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.accelerators import ACCELERATORS
-from benchmarks.options import FOLDER
+from benchmarks.options import BAD_USAGE, FOLDER
 from benchmarks.scaling_laws import Assumptions
 from benchmarks.scaling_tables import Table, all_tables, read_measured
+from jaxcolor.command import errors_as_lines
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "scaling.md"
 SHARES = {1: 0.05, 16: 0.3}
@@ -41,16 +42,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unknown = [f"{name}:{n}" for name, n in assumptions.measured if n not in assumptions.shares]
     if unknown:
         sys.stderr.write(f"error: --measured {unknown[0]}: name its pictures in --share as well\n")
-        return 2
+        return BAD_USAGE
+    with errors_as_lines(files=str(DOCUMENT)) as status:
+        _show(chosen, assumptions)
+    return status[0]
+
+
+def _show(chosen: argparse.Namespace, assumptions: Assumptions) -> None:
     tables = all_tables(read_measured(Path(chosen.results)), assumptions)
     if chosen.write:
         text = DOCUMENT.read_text(encoding="utf-8")
         DOCUMENT.write_text(fill(text, tables), encoding="utf-8")
         print(f"written to {DOCUMENT}")
-        return 0
+        return
     for name, table in tables.items():
         print("\n".join([f"{name}:", "", *table.lines(), ""]))
-    return 0
 
 
 def fill(document: str, tables: Mapping[str, Table]) -> str:
@@ -89,7 +95,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--link_share",
-        type=float,
+        type=_part,
         default=LINK_SHARE,
         help=f"of the published rate of links and networks that is reached ({LINK_SHARE})",
     )
@@ -98,11 +104,18 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def _part(word: str) -> float:
+    """A share, above 0."""
+    if not 0 < float(word) <= 1:
+        raise argparse.ArgumentTypeError(f"{word} must be above 0 and at most 1")
+    return float(word)
+
+
 def _share(word: str) -> tuple[int, float]:
     pictures, _, share = word.partition(":")
-    if not (pictures.isdigit() and int(pictures) > 0 and 0 < float(share or 0) <= 1):
+    if not (pictures.isdigit() and int(pictures) > 0):
         raise argparse.ArgumentTypeError(f"{word!r} is not like 16:0.3")
-    return int(pictures), float(share)
+    return int(pictures), _part(share)
 
 
 def _measured(word: str) -> tuple[tuple[str, int], float]:

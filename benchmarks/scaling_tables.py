@@ -1,15 +1,17 @@
 """The tables of docs/scaling.md as rows of text: what is measured, assumed, published, derived."""
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from benchmarks import records
 from benchmarks import scaling_laws as laws
 from benchmarks.accelerators import ACCELERATORS, Accelerator
 from benchmarks.harness import quartiles
+from benchmarks.report import markdown_table
 from benchmarks.scaling_laws import BFLOAT16, FLOAT32, PARAMETERS, Assumptions
+from jaxcolor.errors import UserError
 
 DEVICES = (8, 64, 256)
 WANTED = 0.9
@@ -30,12 +32,7 @@ class Table(NamedTuple):
 
     def lines(self) -> list[str]:
         """As Markdown."""
-        line = "| {} |".format
-        return [
-            line(" | ".join(self.head)),
-            "|" + "---|" * len(self.head),
-            *(line(" | ".join(map(str, row))) for row in self.rows),
-        ]
+        return list(markdown_table(self.head, self.rows))
 
 
 class Measured(NamedTuple):
@@ -53,30 +50,35 @@ class Measured(NamedTuple):
 
 
 def read_measured(folder: Path) -> Measured:
-    """The newest results of `train_step` and `input_pipeline` in `folder`.
+    """What `train_step` and `input_pipeline` wrote in `folder`, on a CPU.
 
     Raises:
-      OSError: they are not there.
-      KeyError: they do not hold what is needed, such as the reference recipe's step.
+      UserError: it is not there, or does not hold what is needed, such as the reference's step.
     """
-    step, loading = (
-        json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        for name in ("train_step", "input_pipeline")
-    )
-    steps = {
-        table["images"]: quartiles(table["samples"]["jaxcolor float32"])[1]
-        for table in step["tables"]
-        if table["update"] == laws.UPDATE
-    }
-    loaders = {
-        kind: min(
-            table["images"] / quartiles(table["samples"][f"jaxcolor {kind}, 1 core"])[1]
-            for table in loading["tables"]
-            if "contenders" in table
-        )
-        for kind in ("cache", "files")
-    }
+    names = ("train_step", "input_pipeline")
+    results = records.read_results(folder, names, quick=False)
+    for name in names:
+        if (name, "cpu") not in results:
+            raise UserError(f"{folder}: no {name} of a CPU: python -m benchmarks {name}")
+    step, loading = (results[name, "cpu"] for name in names)
+    with records.readable(step["path"]):
+        steps = {
+            table["images"]: quartiles(table["samples"]["jaxcolor float32"])[1]
+            for table in step["tables"]
+            if table["update"] == laws.UPDATE
+        }
+    with records.readable(loading["path"]):
+        loaders = {kind: _slowest(loading, kind) for kind in ("cache", "files")}
     return Measured(step["machine"], steps, loaders)
+
+
+def _slowest(loading: dict[str, Any], kind: str) -> float:
+    """Pairs a second on one core, of the set that takes longest."""
+    return min(
+        table["images"] / quartiles(table["samples"][f"jaxcolor {kind}, 1 core"])[1]
+        for table in loading["tables"]
+        if "contenders" in table
+    )
 
 
 def all_tables(measured: Measured, assumptions: Assumptions) -> dict[str, Table]:

@@ -57,7 +57,7 @@ def _run(chosen: Namespace) -> int:
     if chosen.benchmark == "report":
         report.write_report(Path(chosen.out), quick=chosen.quick)
         if not chosen.quick and chosen.out == options.FOLDER:
-            scaling_model.main(["--write"])
+            return scaling_model.main(["--write"])
         return 0
     if chosen.benchmark == "all":
         return run_all(chosen.out, quick=chosen.quick)

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 import zlib
 
 import cv2
@@ -223,6 +224,14 @@ def test_xmp_too_long_for_a_jpeg_is_left_out():
     like = picture_files.Picture(COLOURS, "JPEG", xmp=bytes(70_000))
     data = picture_files.encode(COLOURS, like, keep_metadata=True)
     assert "xmp" not in Image.open(io.BytesIO(data)).info
+
+
+def test_xmp_full_of_ends_that_never_come_takes_no_time():
+    like = picture_files.Picture(COLOURS, "WEBP", xmp=b"<xmp:Thumbnails " * 30_000)
+    started = time.perf_counter()
+    data = picture_files.encode(COLOURS, like, keep_metadata=True)
+    assert time.perf_counter() - started < 2
+    assert Image.open(io.BytesIO(data)).info["xmp"] == like.xmp
 
 
 def test_quality_is_that_of_jpeg():

@@ -128,6 +128,7 @@ def test_a_measured_rate_takes_the_place_of_the_assumption(capsys):
         ["--measured", "TPU v5e:4=3"],  # no share of 4 pictures
         ["--share", "16:1.5"],
         ["--share", "0:0.5"],
+        ["--link_share", "0"],
     ],
 )
 def test_a_mistake_is_named_and_nothing_is_printed(words, capsys):
@@ -141,14 +142,27 @@ def test_a_mistake_is_named_and_nothing_is_printed(words, capsys):
     assert not printed.out
 
 
+@pytest.mark.parametrize(
+    "text", [None, '{"tables": [{"update": "sequential"}], "platform": "cpu"}']
+)
+def test_results_that_are_missing_or_damaged_are_one_line(text, tmp_path, capsys):
+    for name in ("train_step", "input_pipeline") if text else ("train_step_quick",):
+        (tmp_path / f"{name}.json").write_text(text or "{}")
+    assert scaling_model.main(["--results", str(tmp_path)]) == 1
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"error: {tmp_path}")
+    assert printed.err.count("\n") == 1
+    assert not printed.out
+
+
 def test_hosts_are_planned_by_the_slowest_of_the_measured_sets(tmp_path):
     def table(cache, files):
         samples = {"jaxcolor cache, 1 core": [cache] * 3, "jaxcolor files, 1 core": [files] * 3}
         return {"contenders": {}, "images": 32, "samples": samples}
 
     stages = {"images": 1, "samples": {"resize": [1.0]}}
-    loading = {"tables": [table(0.032, 0.16), table(0.064, 0.128), stages]}
-    step = {"machine": "an abacus", "tables": []}
+    loading = {"tables": [table(0.032, 0.16), table(0.064, 0.128), stages], "platform": "cpu"}
+    step = {"machine": "an abacus", "tables": [], "platform": "cpu"}
     for images, update, seconds in ((1, "sequential", 2.0), (1, "simultaneous", 1.0)):
         samples = {"jaxcolor float32": [seconds] * 3}
         step["tables"].append({"images": images, "update": update, "samples": samples})

@@ -26,10 +26,8 @@ _SUFFIX_FORMATS = "JPEG, PNG, WebP, TIFF or BMP"
 _KEPT_TAGS = ("ImageDescription", "Make", "Model", "Software", "DateTime", "Artist", "Copyright")
 _KEPT_DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 # Readers turn a picture by its XMP where EXIF does not say; of a thumbnail the colours are the old.
-_XMP_DROPPED = re.compile(
-    rb"""\s*tiff:Orientation=(?:"[^"]*"|'[^']*')|<(tiff:Orientation|xmp:Thumbnails)\b.*?</\1>""",
-    re.S,
-)
+_XMP_ATTRIBUTE = re.compile(rb"""\s?tiff:Orientation=(?:"[^"]*"|'[^']*')""")
+_XMP_ELEMENTS = (b"tiff:Orientation", b"xmp:Thumbnails")
 _JPEG_XMP_BYTES = 65_504  # that fit into one segment
 _PROFILE_SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
 
@@ -45,7 +43,7 @@ class Picture(NamedTuple):
       converted: whether `pixels` were converted from that profile, and results are to be back.
       exif: of the photograph, b"" for none.
       dpi: pixels per inch across and down, if the file says.
-      xmp: likewise, of JPEG and WebP; of other formats it is not written.
+      xmp: as the file has it, b"" for none; JPEG and WebP are written with it, others without.
       note: what the user should know about how it was read, or "".
     """
 
@@ -144,9 +142,10 @@ def encode(
     if like.format == "TIFF":  # Pillow cannot compress one that has EXIF
         return deep_files.encode_tiff(np.asarray(image), like.profile, exif, dpi)
     options = {"icc_profile": like.profile, "exif": exif or None, "dpi": dpi}
-    xmp = like.xmp if keep_metadata and like.format in ("JPEG", "WEBP") else b""
-    if like.format != "JPEG" or len(xmp) <= _JPEG_XMP_BYTES:
-        options["xmp"] = xmp or None
+    if keep_metadata and like.format in ("JPEG", "WEBP"):
+        xmp = _of_the_result(like.xmp)
+        fits = like.format != "JPEG" or len(xmp) <= _JPEG_XMP_BYTES
+        options["xmp"] = xmp if xmp and fits else None
     options |= {
         "JPEG": {"quality": quality, "subsampling": "4:4:4"},
         "WEBP": {"quality": quality, "lossless": quality == 100, "exact": True},
@@ -174,7 +173,7 @@ def _read_plain(image):
         raise ValueError("its pixels are 32-bit numbers: save it with 8 or 16 bits a channel")
     profile = image.info.get("icc_profile")
     image = ImageOps.exif_transpose(image)
-    xmp = _XMP_DROPPED.sub(b"", _xmp(image))
+    xmp = _xmp(image)
     alpha = None
     if image.has_transparency_data:
         image = image.convert("LA" if image.mode in ("1", "L", "LA", "La") else "RGBA")
@@ -237,6 +236,22 @@ def _dpi(image):
 def _xmp(image):
     xmp = image.info.get("xmp")
     return xmp if isinstance(xmp, bytes) else b""
+
+
+def _of_the_result(xmp):
+    """XMP without what holds for the original only. In time linear in its length: it may be any."""
+    xmp = _XMP_ATTRIBUTE.sub(b"", xmp)
+    for name in _XMP_ELEMENTS:
+        kept, done = [], 0
+        while True:
+            start = xmp.find(b"<" + name, done)
+            end = xmp.find(b"</" + name + b">", start) if start >= 0 else -1
+            if end < 0:
+                break
+            kept.append(xmp[done:start])
+            done = end + len(name) + 3
+        xmp = b"".join([*kept, xmp[done:]])
+    return xmp
 
 
 def _exif(image):
