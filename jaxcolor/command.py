@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
-from jaxcolor import description, experiment, runner
+from jaxcolor import description, experiment, hosts, runner
 from jaxcolor.data import checks
 from jaxcolor.data.check_report import printable
 from jaxcolor.errors import DataError, UserError
@@ -97,20 +98,40 @@ def _config_path(argv: list[str]) -> str | None:
 
 
 def train(
-    config: ConfigDict, overridden: Iterable[str], workdir: str | Path, *, dry_run: bool
+    config: ConfigDict,
+    overridden: Iterable[str],
+    workdir: str | Path,
+    *,
+    dry_run: bool,
+    address: hosts.Address,
 ) -> int:
     """Trains, or describes, what `config` says; returns the exit status.
+
+    Among many hosts it ends the process with it instead, if there was an error.
 
     Args:
       config: as its file and the command line made it.
       overridden: keys set on the command line, "section.key".
       workdir: where the results go.
       dry_run: print the resolved config, parameters, cost and memory, and do nothing else.
+      address: where the hosts meet that train together.
     """
+    try:
+        status = _train(config, overridden, workdir, dry_run, address)
+    except BaseException:
+        if hosts.count() == 1:
+            raise
+        traceback.print_exc()
+        status = 1
+    hosts.leave(status)
+    return status
+
+
+def _train(config, overridden, workdir, dry_run, address) -> int:
     resumes = "stopped at once; the same command goes on from the last checkpoint"
     size = "--config.train.batch_size or --config.evaluation.batch_size"
-    with errors_as_lines(stopped=resumes, batch_size=size) as status:
-        set_up_jax()
+    set_up_jax()
+    with errors_as_lines(stopped=resumes, batch_size=size) as status, hosts.together(address):
         resolved, changes = experiment.resolve(config, overridden)
         if changes:
             listed = ", ".join(f"{key}={value}" for key, value in changes.items())

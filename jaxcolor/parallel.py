@@ -5,6 +5,8 @@ leave replication to the step's own `pmean`s (`check_vma=False`): with the check
 replicated parameters would be summed a second time by shard_map itself.
 """
 
+import collections
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -25,12 +27,18 @@ class DataParallel:
         """Parallelism over `devices`, all of them by default, by "shard_map" or "pmap".
 
         Raises:
-          ConfigError: unknown backend.
+          ConfigError: unknown backend; hosts with more devices than others.
         """
         if backend not in BACKENDS:
             raise ConfigError(f"parallel.backend {backend!r} is none of {BACKENDS}")
         self.backend = backend
-        self.devices = list(jax.devices() if devices is None else devices)
+        # Each host's stand together, so that its part of a batch is one block of rows.
+        self.devices = sorted(devices or jax.devices(), key=lambda device: device.process_index)
+        counts = collections.Counter(device.process_index for device in self.devices)
+        if len(set(counts.values())) > 1:
+            listed = ", ".join(map(str, counts.values()))
+            raise ConfigError(f"all hosts must have as many devices; they have {listed}")
+        self.host_count = len(counts)
         self.mesh = Mesh(np.asarray(self.devices), (AXIS,))
         self.replicated = NamedSharding(self.mesh, P())
         self.sharded = NamedSharding(self.mesh, P(AXIS))
@@ -48,12 +56,22 @@ class DataParallel:
             )
 
     def replicate(self, tree):
-        """`tree` with every array whole on every device."""
-        return jax.device_put(tree, self.replicated)
+        """`tree`, the same on all hosts, with every array whole on every device."""
+        if self.host_count == 1:
+            return jax.device_put(tree, self.replicated)
+        return jax.tree.map(self._replicate_array, tree)
 
     def shard(self, batch):
-        """`batch` with the first axis of every array divided over the devices."""
-        return jax.device_put(batch, self.sharded)
+        """`batch` with the first axis of every array divided over the devices.
+
+        Of many hosts each gives the rows of its own devices; the blocks in their order are the
+        batch.
+        """
+        if self.host_count == 1:
+            return jax.device_put(batch, self.sharded)
+        place = functools.partial(jax.make_array_from_process_local_data, self.sharded)
+        with jax.transfer_guard_host_to_device("allow"):  # JAX has no explicit way for this one
+            return jax.tree.map(place, batch)
 
     def wrap(self, step: Callable, *, donate_state: bool = False) -> Callable:
         """`step(state, batch, rng)`, jitted, run on every device's part of the batch.
@@ -72,6 +90,11 @@ class DataParallel:
             step, mesh=self.mesh, in_specs=(P(), P(AXIS), P()), out_specs=P(), check_vma=False
         )
         return jax.jit(mapped, donate_argnums=donated)
+
+    def _replicate_array(self, x):
+        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(self._replicate_array(jax.random.key_data(x)))
+        return jax.make_array_from_process_local_data(self.replicated, np.asarray(x))
 
     def _pmap(self, step, donated):
         mapped = jax.pmap(

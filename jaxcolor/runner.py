@@ -1,6 +1,8 @@
 """Runs an experiment in a workdir: starts or resumes, compiles, trains."""
 
 import functools
+import json
+import sys
 import time
 from pathlib import Path
 
@@ -8,17 +10,21 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from jaxcolor import programs
+import jaxcolor
+from jaxcolor import hosts, programs
 from jaxcolor.data import pipeline
 from jaxcolor.data.bad_records import BadRecords, read_or_replace
-from jaxcolor.errors import WorkdirError
+from jaxcolor.errors import ConfigError, WorkdirError
 from jaxcolor.experiment import Experiment
 from jaxcolor.loader_advice import Advice
 from jaxcolor.starting_point import initial_state
 from jaxcolor.training import loop
-from jaxcolor.training.checkpoints import Checkpoints
+from jaxcolor.training.checkpoints import Checkpoints, differing_keys
 from jaxcolor.training.state import GanState
 from jaxcolor.workdir import check_space, own_workdir, write_config
+
+# What may differ between hosts that train together: where they find and how they read pictures.
+FREE_AMONG_HOSTS = ("data.path", "data.tfds_directory", "loader.")
 
 
 def run(experiment: Experiment, workdir: str | Path) -> GanState:
@@ -27,12 +33,13 @@ def run(experiment: Experiment, workdir: str | Path) -> GanState:
     Raises:
       UserError: whatever the user can mend, in one line.
     """
+    _check_same_on_all_hosts(experiment.config)
     workdir = Path(workdir).expanduser().absolute()
     with own_workdir(workdir):
         settings = experiment.settings.checkpoint
         kept = {name: getattr(settings, name) for name in ("keep_last", "keep_best", "best_by")}
         try:
-            with Checkpoints(workdir / "checkpoints", **kept) as checkpoints:
+            with Checkpoints(workdir / "checkpoints", **kept) as checkpoints, hosts.errors_told():
                 return _run(experiment, workdir, checkpoints)
         except OSError as error:
             raise WorkdirError(f"workdir {workdir}: {error.strerror or error}") from error
@@ -57,10 +64,24 @@ def _run(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) -> Gan
         )
         return state
     check_space(workdir, state, experiment.settings.checkpoint, checkpoints)
-    write_config(workdir, experiment.config)
+    if hosts.is_first():
+        write_config(workdir, experiment.config)
     parts = make_parts(experiment, workdir, checkpoints)
     rng = jax.random.fold_in(jax.random.key(experiment.config["seed"]), 1)
     return loop.train(state, devices.replicate(rng), plan=plan, parts=parts)
+
+
+def _check_same_on_all_hosts(config: dict) -> None:
+    """Raises ConfigError unless all hosts run the same experiment by the same programs."""
+    versions = {"jax": jax.__version__, "jaxcolor": jaxcolor.__version__}
+    all_of_them = hosts.gather(json.dumps(config | {"version": versions}))
+    first, *others = (json.loads(theirs) for theirs in all_of_them)
+    for host, theirs in enumerate(others, start=1):
+        differing = differing_keys(theirs, first)
+        changed = {key: x for key, x in differing.items() if not key.startswith(FREE_AMONG_HOSTS)}
+        if changed:
+            listed = "; ".join(f"{key} is {a!r}, there {b!r}" for key, (a, b) in changed.items())
+            raise ConfigError(f"host {host} has another config than host 0: {listed}")
 
 
 def make_parts(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) -> loop.Parts:
@@ -72,10 +93,8 @@ def make_parts(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) 
       checkpoints: of the workdir.
     """
     data, (training, validation) = experiment.data, experiment.sources
-    bad = [
-        BadRecords(source, experiment.settings.data.max_bad_fraction, tqdm.write)
-        for source in (training, validation)
-    ]
+    most, many = experiment.settings.data.max_bad_fraction, {"process_count": hosts.count()}
+    bad = [BadRecords(source, most, _say, **many) for source in (training, validation)]
     print("compiling ...", flush=True)
     started = time.perf_counter()
     train_step = programs.compile_train_step(experiment)
@@ -89,13 +108,14 @@ def make_parts(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) 
         compile_validation=functools.partial(programs.compile_validation, experiment),
         compile_seconds=seconds,
         open_batches=functools.partial(_open_batches, experiment, bad[0]),
-        count_bad=lambda: sum(records.take_count() for records in bad),
+        count_bad=functools.partial(_count_bad, bad),
         advise=Advice(training, data.training, prepared=data.splits.kind == "prepared"),
         validation_batches=pipeline.validation_batches(
             validation,
             data.validation,
             batch_size=programs.evaluation_batch_size(experiment),
             on_bad=bad[1].note,
+            **_share(),
         ),
         samples=_samples(experiment),
         checkpoints=checkpoints,
@@ -113,7 +133,27 @@ def _open_batches(experiment: Experiment, bad: BadRecords, step: int):
         start_step=step,
         on_bad=bad.note,
         **experiment.settings.loader._asdict(),
+        **_share(),
     )
+
+
+def _share() -> dict[str, int]:
+    """Which part of each batch this host reads."""
+    return {"process_index": hosts.index(), "process_count": hosts.count()}
+
+
+def _say(line: str) -> None:
+    """Prints above the progress bar; on a host that prints nothing else, as an error."""
+    if hosts.is_first():
+        tqdm.write(line)
+    else:
+        sys.stderr.write(f"host {hosts.index()}: {line}\n")
+
+
+def _count_bad(bad: list[BadRecords]) -> int:
+    """Records replaced since this was last asked, on all hosts."""
+    own = sum(records.take_count() for records in bad)
+    return sum(map(int, hosts.gather(str(own))))
 
 
 def _samples(experiment: Experiment) -> dict[str, np.ndarray]:

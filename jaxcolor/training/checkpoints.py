@@ -15,6 +15,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
+from jaxcolor import hosts
 from jaxcolor.errors import UserError, WorkdirError
 from jaxcolor.metrics import BY_PICTURE
 from jaxcolor.training.progress import goodness
@@ -221,9 +222,10 @@ class Checkpoints:
         """Itself; closed at the end."""
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Closes."""
-        self.close()
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        """Closes; but not after an error among many hosts, for which closing would wait."""
+        if kind is None or issubclass(kind, hosts.AgreedStop) or hosts.count() == 1:
+            self.close()
 
     @contextlib.contextmanager
     def _clear_errors(self, done: str, step: int | None = None) -> Iterator[None]:

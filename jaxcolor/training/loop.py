@@ -19,6 +19,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from jaxcolor import hosts
 from jaxcolor.errors import DataError, TrainingError
 from jaxcolor.parallel import DataParallel
 from jaxcolor.training.checkpoints import Checkpoints
@@ -27,6 +28,7 @@ from jaxcolor.training.health import Health
 from jaxcolor.training.progress import Progress
 from jaxcolor.training.reporting import (
     EpochTiming,
+    NoLog,
     RunLog,
     epoch_line,
     losses_in_words,
@@ -116,7 +118,7 @@ class Parts(NamedTuple):
     workdir: Path
 
 
-class Interrupted(Exception):
+class Interrupted(hosts.AgreedStop):
     """The user or the system asked the run to stop; everything is saved."""
 
 
@@ -136,13 +138,14 @@ def train(state: GanState, rng: jax.Array, *, plan: Plan, parts: Parts) -> GanSt
     """
     first_step = int(jax.device_get(state.step))
     first_epoch = plan.epoch_of(first_step)
-    log = RunLog(parts.workdir, first_step, first_epoch)
+    log = RunLog(parts.workdir, first_step, first_epoch) if hosts.is_first() else NoLog()
     batches = parts.open_batches(first_step)
     try:
         with _stop_requests() as stop, futures.ThreadPoolExecutor(1) as compiler:
             run = _Run(state, first_step, rng, plan, parts, log, batches, stop, compiler)
             for epoch in range(first_epoch, plan.epochs + 1):
-                run.run_epoch(epoch)
+                with hosts.errors_told():
+                    run.run_epoch(epoch)
                 if run.has_stalled():
                     break
         parts.checkpoints.wait()
@@ -195,7 +198,7 @@ class _Run:
         try:
             scores = self._validate(epoch)
         except (DataError, RuntimeError):  # the latter of XLA: out of memory, for one
-            self._save_and_wait()
+            self._save_if_alone()
             raise
         validated = time.perf_counter()
         if self._is_worth_saving(epoch, scores):
@@ -278,7 +281,7 @@ class _Run:
             return next(self.batches)
         except DataError:
             self._report(self.step, epoch, bar)
-            self._save_and_wait()
+            self._save_if_alone()
             raise
 
     def _save_between_epochs(self, end: int) -> float:
@@ -305,6 +308,11 @@ class _Run:
     def _save_and_wait(self) -> None:
         self._save(None)
         self.parts.checkpoints.wait()
+
+    def _save_if_alone(self) -> None:
+        """Saves after an error, unless that takes other hosts, which may not have it."""
+        if hosts.count() == 1:
+            self._save_and_wait()
 
     def _fetch_metrics(self, last: int) -> None:
         """Moves metrics up to step `last` to the host; stops the run if one is not finite."""
@@ -377,8 +385,9 @@ class _Run:
         pictures = predict_samples(self.state, conditions, self.rng, **options)
         heading = f"epoch {epoch}: validation L1 {scores['l1']:.3f}, PSNR {scores['psnr']:.2f} dB"
         path = parts.workdir / "samples" / f"epoch_{epoch:04d}.png"
-        path.parent.mkdir(exist_ok=True)
-        write_sample_sheet(path, conditions, targets, pictures, heading=heading)
+        if hosts.is_first():
+            path.parent.mkdir(exist_ok=True)
+            write_sample_sheet(path, conditions, targets, pictures, heading=heading)
         for warning in self.health.after_epoch(epoch, scores, pictures, targets):
             print(warning, flush=True)
         return scores
