@@ -32,6 +32,8 @@ OPTIONS = {
     "at_least": {"type": float, "help": "fail if our fastest is not so many times naive JAX"},
     "steps": {"type": int, "help": "training steps of one sample"},
     "devices": {"type": int, "nargs": "+", "help": "how many devices share a batch"},
+    "gradient_dtype": {"choices": DTYPES, "help": "what devices add gradients in"},
+    "shard_optimizer": {"choices": ("no", "yes"), "help": "each device holds its part of Adam"},
     "data": {"help": "folder with train/ and val/; the demo set if left out"},
     "pictures": {"type": int, "help": "pictures of the demo set"},
     "format": {"nargs": "+", "choices": ("png", "jpeg"), "help": "of the demo set's files"},
