@@ -20,6 +20,7 @@ from benchmarks import (
     input_pipeline,
     memory,
     options,
+    preemption,
     profiling,
     report,
     scaling,
@@ -38,6 +39,7 @@ BENCHMARKS = {
     "input_pipeline": input_pipeline,
     "checkpoint": checkpoint,
     "startup": startup,
+    "preemption": preemption,
     "scaling": scaling,
     "conv_lowering": conv_lowering,
 }

@@ -17,6 +17,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from jaxcolor.errors import UserError, WorkdirError
 from jaxcolor.metrics import BY_PICTURE
+from jaxcolor.training.checkpoint_files import find_damage, write_checksums
 from jaxcolor.training.progress import goodness
 from jaxcolor.training.state import GanState, NetworkState
 
@@ -59,6 +60,7 @@ class Checkpoints:
         """
         self.directory = Path(directory).absolute()
         self._best_by = best_by
+        self._saving: int | None = None
         score = functools.partial(goodness, best_by or DEFAULT_BEST_BY)
         kept = policies.AnyPreservationPolicy(
             [
@@ -76,7 +78,14 @@ class Checkpoints:
             ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0, **best)
             if read_only
             else ocp.CheckpointManagerOptions(
-                preservation_policy=kept, cleanup_tmp_directories=True, **best
+                preservation_policy=kept,
+                cleanup_tmp_directories=True,
+                async_options=ocp.AsyncOptions(
+                    post_finalization_callback=self._finish_files,
+                    # Else, where they cannot be made, it waits 20 minutes by the time of day.
+                    create_directories_asynchronously=False,
+                ),
+                **best,
             )
         )
         with self._clear_errors("opened"):
@@ -92,6 +101,8 @@ class Checkpoints:
     ) -> None:
         """Starts writing a checkpoint, unless one of `step` is there; returns before it is done.
 
+        One that was saved before the validation of its step gives way to one with its numbers.
+
         Args:
           step: its name.
           state: copied before this returns, so that its buffers may be donated afterwards.
@@ -103,10 +114,15 @@ class Checkpoints:
           WorkdirError: this or the previous checkpoint could not be written.
         """
         if step in self.steps():
-            return
+            if metrics is None or self.metrics(step):
+                return
+            with self._clear_errors("written"):
+                self._manager.delete(step)
         if metrics is not None:
             metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
         with self._clear_errors("written"):
+            self._manager.wait_until_finished()
+            self._saving = step
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -116,6 +132,24 @@ class Checkpoints:
                 ),
                 metrics=metrics or None,
             )
+
+    def _finish_files(self) -> None:
+        """Adds checksums to what Orbax has just written, before it gives it its name.
+
+        Called by Orbax in its own thread, in the first process.
+        """
+        write_checksums(self.directory / f"{self._saving}{ocp.utils.TMP_DIR_SUFFIX}")
+
+    def check(self, step: int) -> None:
+        """Reads all of a checkpoint and compares it with its checksums, if it has any.
+
+        Raises:
+          WorkdirError: it is not what was written.
+        """
+        with self._clear_errors("read", step):
+            damage = find_damage(self.directory / str(step))
+            if damage:
+                raise ValueError(damage.reason)
 
     def steps(self) -> list[int]:
         """Steps of all complete checkpoints."""
