@@ -12,6 +12,7 @@ from jaxcolor.models.conv_lowering import LOWERINGS
 from jaxcolor.training import steps
 
 COMPUTE_DTYPES = ("float32", "bfloat16")
+LARGEST_SIZE = 2**14  # pixels; a U-Net has a level for each power of two
 
 
 class DataSettings(NamedTuple):
@@ -256,6 +257,10 @@ def _check_minima(settings: Settings) -> None:
     if not 0 <= settings.data.max_bad_fraction <= 1:
         raise ConfigError(
             f"data.max_bad_fraction {settings.data.max_bad_fraction} must be from 0 to 1"
+        )
+    if settings.data.image_size > LARGEST_SIZE:
+        raise ConfigError(
+            f"data.image_size {settings.data.image_size} must be at most {LARGEST_SIZE}"
         )
     for key, minimum in minima.items():
         if _value(settings, key) < minimum:

@@ -3,6 +3,7 @@
 import math
 from typing import Any, NamedTuple
 
+from jaxcolor.errors import WorkdirError
 from jaxcolor.metrics import BADNESS, BY_PICTURE, truth_of
 
 
@@ -35,10 +36,23 @@ class Progress(NamedTuple):
 
     @classmethod
     def restore(cls, stored: dict[str, Any] | None, best_by: str, epochs_done: int) -> "Progress":
-        """What `to_json` gave; anew, as from epoch `epochs_done`, for another metric or None."""
-        if stored is None or stored["best_by"] != best_by:
-            return cls(best_by, epochs_done, epochs_done)
-        return cls(**stored)._replace(best=float(stored["best"]))
+        """What `to_json` gave; anew, as from epoch `epochs_done`, for another metric or None.
+
+        Raises:
+          WorkdirError: it is nothing of the kind.
+        """
+        try:
+            if stored is None or stored["best_by"] != best_by:
+                return cls(best_by, epochs_done, epochs_done)
+            found = cls(**stored)._replace(best=float(stored["best"]))
+            if type(found.last_epoch) is type(found.best_epoch) is int:
+                return found
+        except (KeyError, TypeError, ValueError):
+            pass
+        raise WorkdirError(
+            "the newest checkpoint's progress is damaged: remove that checkpoint to go on from the "
+            "one before"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain values that JSON can hold, infinity included."""
