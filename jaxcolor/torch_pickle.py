@@ -7,6 +7,7 @@ multiple of the pickle's own length.
 
 import pickletools
 import struct
+import warnings
 from typing import Any, BinaryIO, NamedTuple
 
 import ml_dtypes
@@ -81,7 +82,9 @@ def read_pickle(stream: BinaryIO) -> Any:
       UserError: it names anything else, uses another instruction, or is damaged.
     """
     try:
-        return _Machine().run(stream)
+        with warnings.catch_warnings():  # pickletools warns of escapes in damaged names
+            warnings.simplefilter("ignore")
+            return _Machine().run(stream)
     except _DAMAGE as error:
         reason = " ".join(str(error).split())[:_SHOWN] or type(error).__name__
         raise UserError(f"its pickle is damaged ({reason})") from error

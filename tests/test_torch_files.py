@@ -238,6 +238,11 @@ def test_damaged_files_give_the_arrays_or_one_clear_error(saved, data):
     assert all(array.nbytes <= len(original) for array in found.values())
 
 
+def test_a_damaged_escape_in_a_name_is_an_error_and_no_warning():
+    with pytest.raises(UserError, match="o"):
+        read_pickle(io.BytesIO(b"ct\\orch\nFloatStorage\n."))
+
+
 CODES = [code.code.encode("latin-1") for code in pickletools.opcodes]
 
 
