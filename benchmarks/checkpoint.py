@@ -1,8 +1,9 @@
-"""Training time lost to a checkpoint that is written while training goes on.
+"""Training time lost to a checkpoint written while training goes on, and seconds to restore it.
 
 Blocks of plain steps and blocks that begin with a checkpoint, in turns. The latter go on until the
 checkpoint is complete on disk. Lost is what such a block took beyond its number of plain steps:
-the time training stood still, and what the writing slowed the steps.
+the time training stood still, and what the writing slowed the steps. What is restored was just
+written, so that the system has it in memory; the checksums are read and compared first.
 """
 
 import tempfile
@@ -34,6 +35,7 @@ QUICK = {"base_width": 16, "steps": 12, "repetitions": 5}
 # Training pairs of CMP facades, which pix2pix is best known for.
 EPOCH_STEPS = 400
 PLAIN, LOST, BLOCKED = "plain step", "lost to a checkpoint", "of which standing still"
+RESTORED, CHECKED = "restoring one", "comparing its checksums before that"
 
 
 def tables(options: Namespace) -> Iterator[dict[str, Any]]:
@@ -46,7 +48,8 @@ def tables(options: Namespace) -> Iterator[dict[str, Any]]:
 def measure_loss(options: Namespace, update: str, dtype: str) -> dict[str, Any]:
     """Measures and prints the seconds that a checkpoint costs."""
     trainer = Trainer(options, update, dtype)
-    samples: dict[str, list[float]] = {PLAIN: [], LOST: [], BLOCKED: []}
+    names = (PLAIN, LOST, BLOCKED, RESTORED, CHECKED)
+    samples: dict[str, list[float]] = {name: [] for name in names}
     with (
         tempfile.TemporaryDirectory() as folder,
         Checkpoints(folder, keep_last=1, keep_best=0) as checkpoints,
@@ -60,6 +63,8 @@ def measure_loss(options: Namespace, update: str, dtype: str) -> dict[str, Any]:
             samples[PLAIN].append(plain)
             samples[LOST].append(seconds - taken * plain)
             samples[BLOCKED].append(blocked)
+            for name, seconds in trainer.restore(checkpoints).items():
+                samples[name].append(seconds)
         others = bystanders.cores()
     title = f"checkpoint, {dtype}, batch {options.batch_size}, width {options.base_width}"
     megabytes = sum(leaf.nbytes for leaf in jax.tree.leaves(trainer.state)) / 1e6
@@ -79,7 +84,7 @@ def print_loss(table: dict[str, Any]) -> None:
     """Seconds a checkpoint, and their share."""
     print(f"\n{table['title']}, {table['megabytes']:.0f} MB")
     for name, seconds in table["samples"].items():
-        print(f"{name:<24} ms {harness.spread(seconds, scale=1e3)}")
+        print(f"{name:<36} ms {harness.spread(seconds, scale=1e3)}")
     for interval, value in table["shares"].items():
         print(f"lost with a checkpoint each {interval}: {value:.2%}")
     harness.print_others(table["others"])
@@ -122,6 +127,16 @@ class Trainer:
             taken += 1
         checkpoints.wait()
         return time.perf_counter() - started, taken, blocked
+
+    def restore(self, checkpoints: Checkpoints) -> dict[str, float]:
+        """Seconds to read the newest checkpoint back into the state, and to check it before."""
+        step = checkpoints.latest()
+        started = time.perf_counter()
+        checkpoints.check(step)
+        checked = time.perf_counter()
+        self.state = checkpoints.restore(step, self.state)
+        jax.block_until_ready(self.state)
+        return {RESTORED: time.perf_counter() - checked, CHECKED: checked - started}
 
     def _take_one(self):
         self.state, metrics = self._step(self.state, self._batch, self._rng)

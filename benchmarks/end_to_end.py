@@ -24,6 +24,7 @@ from jaxcolor import runner
 from jaxcolor.experiment import Experiment
 from jaxcolor.training import loop
 from jaxcolor.training.checkpoints import Checkpoints
+from jaxcolor.training.plan import Parts, Plan
 
 FULL = {
     "batch": [1, 4],
@@ -99,7 +100,7 @@ def train(
 class BareSteps:
     """Validation batches; going through them first takes an epoch's number of bare steps."""
 
-    def __init__(self, parts: loop.Parts, state: Any, rng: jax.Array, plan: loop.Plan):
+    def __init__(self, parts: Parts, state: Any, rng: jax.Array, plan: Plan):
         """Steps on a state of their own, as many and on as many pictures as `plan` says."""
         self.seconds: list[float] = []
         self._batches, self._steps = parts.validation_batches, plan.epoch_end(1)

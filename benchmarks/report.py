@@ -256,6 +256,7 @@ SECTIONS: dict[str, tuple[str, Writer]] = {
     "input_pipeline": ("Input pipeline", write_loaders),
     "checkpoint": ("Checkpoints", write_samples),
     "startup": ("Start", write_startup),
+    "preemption": ("Preemption", write_samples),
     "scaling": ("Many devices", write_scaling),
     "conv_lowering": ("Convolutions", write_lowering),
 }

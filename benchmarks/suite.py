@@ -20,6 +20,7 @@ from benchmarks import (
     input_pipeline,
     memory,
     options,
+    preemption,
     profiling,
     records,
     report,
@@ -29,7 +30,7 @@ from benchmarks import (
     train_step,
 )
 from jaxcolor.command import errors_as_lines
-from jaxcolor.training.loop import Interrupted
+from jaxcolor.training.stopping import Interrupted
 
 BENCHMARKS = {
     "train_step": train_step,
@@ -40,6 +41,7 @@ BENCHMARKS = {
     "input_pipeline": input_pipeline,
     "checkpoint": checkpoint,
     "startup": startup,
+    "preemption": preemption,
     "scaling": scaling,
     "conv_lowering": conv_lowering,
 }

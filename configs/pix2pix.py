@@ -113,6 +113,9 @@ def get_config() -> ConfigDict:
             "lowering": "auto",
             "log_every": 50,
             "early_stopping_epochs": 0,  # without a gain in checkpoint.best_by; 0: never
+            "on_nan": "stop",  # or "rollback", without the batch at fault,
+            "max_rollbacks": 3,  # so often at most
+            "watchdog_seconds": 600.0,  # for one step before it is reported; 0: never
         }
     )
     config.checkpoint = ConfigDict(

@@ -19,10 +19,9 @@ from jaxcolor import description, experiment, runner
 from jaxcolor.data import checks
 from jaxcolor.data.check_report import printable
 from jaxcolor.errors import DataError, UserError
-from jaxcolor.training.loop import Interrupted
+from jaxcolor.training.stopping import INTERRUPTED, Interrupted
 
 BAD_USAGE = 2
-INTERRUPTED = 130
 FEW = 8
 
 
@@ -192,7 +191,7 @@ def errors_as_lines(
         status[0] = 1
     except Interrupted as wish:
         sys.stderr.write(f"{wish}\n")
-        status[0] = INTERRUPTED
+        status[0] = wish.status
     except KeyboardInterrupt:
         sys.stderr.write(f"{stopped}\n")
         status[0] = INTERRUPTED

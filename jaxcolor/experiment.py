@@ -21,7 +21,8 @@ from jaxcolor.models.patchgan import PatchGAN
 from jaxcolor.models.unet import UNet
 from jaxcolor.perceptual_measurement import bind_lpips
 from jaxcolor.settings import DISCRIMINATOR_SECTIONS, Settings, read_settings
-from jaxcolor.training import loop, optimizers, steps
+from jaxcolor.training import optimizers, steps
+from jaxcolor.training.plan import Plan
 from jaxcolor.training.state import Networks, Optimizers, create_state, from_linen
 
 CHANNELS = 3
@@ -49,7 +50,7 @@ class Experiment(NamedTuple):
     generator: UNet | NazeriGenerator
     discriminator: PatchGAN | None
     functions: "Functions"
-    plan: loop.Plan
+    plan: Plan
     data: DataSet
 
     @property
@@ -177,8 +178,8 @@ def rebuild(values: dict[str, Any]) -> Experiment:
     )
 
 
-def _plan(settings: Settings, pictures: int) -> loop.Plan:
-    return loop.Plan(
+def _plan(settings: Settings, pictures: int) -> Plan:
+    return Plan(
         epochs=settings.train.epochs,
         pictures=pictures,
         batch_size=settings.train.batch_size,
@@ -188,6 +189,9 @@ def _plan(settings: Settings, pictures: int) -> loop.Plan:
         metrics=settings.evaluation.computed,
         best_by=settings.checkpoint.best_by,
         early_stopping_epochs=settings.train.early_stopping_epochs,
+        on_nan=settings.train.on_nan,
+        max_rollbacks=settings.train.max_rollbacks,
+        watchdog_seconds=settings.train.watchdog_seconds,
     )
 
 
@@ -298,7 +302,7 @@ def _bind_functions(values, settings, modules, plan, data, perceptual=None) -> F
     )
 
 
-def _optimizers(values: dict, settings: Settings, plan: loop.Plan) -> dict[str, tuple]:
+def _optimizers(values: dict, settings: Settings, plan: Plan) -> dict[str, tuple]:
     """Optimizer and learning rate by step, by section, of the networks that there are."""
     fixed = {
         name: {"total_steps": plan.total_steps, "updates_per_step": updates}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from tqdm import tqdm
 
 from jaxcolor import programs
@@ -16,7 +17,9 @@ from jaxcolor.experiment import Experiment
 from jaxcolor.loader_advice import Advice
 from jaxcolor.starting_point import initial_state
 from jaxcolor.training import loop
+from jaxcolor.training.checkpoint_files import bring_back, set_damaged_aside
 from jaxcolor.training.checkpoints import Checkpoints
+from jaxcolor.training.plan import Parts
 from jaxcolor.training.state import GanState
 from jaxcolor.workdir import check_space, own_workdir, write_config
 
@@ -32,10 +35,20 @@ def run(experiment: Experiment, workdir: str | Path) -> GanState:
         settings = experiment.settings.checkpoint
         kept = {name: getattr(settings, name) for name in ("keep_last", "keep_best", "best_by")}
         try:
+            _set_damaged_aside(workdir)
             with Checkpoints(workdir / "checkpoints", **kept) as checkpoints:
                 return _run(experiment, workdir, checkpoints)
         except OSError as error:
             raise WorkdirError(f"workdir {workdir}: {error.strerror or error}") from error
+
+
+def _set_damaged_aside(workdir: Path) -> None:
+    """Leaves the newest checkpoint a good one; where hosts train together, one of them does."""
+    if jax.process_index() == 0:
+        bring_back(workdir / "checkpoints")
+        lines = set_damaged_aside(workdir / "checkpoints", workdir / "damaged")
+        print("".join(f"{line}\n" for line in lines), end="", flush=True)
+    multihost_utils.sync_global_devices("damaged checkpoints are out of the way")
 
 
 def _run(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) -> GanState:
@@ -43,16 +56,16 @@ def _run(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) -> Gan
     plan, devices = experiment.plan, experiment.devices
     # A fresh state is still being computed: asking it for its step would wait for that.
     step = checkpoints.latest() or 0
-    if step >= plan.total_steps:
+    progress = plan.progress_at(step, checkpoints)
+    if step >= plan.total_steps and not progress.lacks(plan.epochs):
         print(
             f"{workdir} is trained: {plan.epochs} epochs, {step} steps. "
             "Raise train.epochs to go on (with constant learning rates), or use a new --workdir"
         )
         return state
-    progress = loop.stored_progress(checkpoints, step, plan)
     if progress.has_stalled(plan.early_stopping_epochs):
         print(
-            f"{workdir} is trained: {loop.explain_stop(progress, plan)}. Raise "
+            f"{workdir} is trained: {plan.explain_stop(progress)}. Raise "
             "train.early_stopping_epochs to go on, or set it to 0"
         )
         return state
@@ -63,7 +76,7 @@ def _run(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) -> Gan
     return loop.train(state, devices.replicate(rng), plan=plan, parts=parts)
 
 
-def make_parts(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) -> loop.Parts:
+def make_parts(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) -> Parts:
     """What `loop.train` drives, compiled.
 
     Args:
@@ -82,7 +95,7 @@ def make_parts(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) 
     is_finite = programs.compile_is_finite(experiment)
     seconds = time.perf_counter() - started
     print(f"compiled in {seconds:.1f} s", flush=True)
-    return loop.Parts(
+    return Parts(
         parallel=experiment.devices,
         train_step=train_step,
         is_finite=is_finite,

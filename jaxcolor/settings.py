@@ -10,6 +10,7 @@ from jaxcolor.errors import ConfigError
 from jaxcolor.metrics import BY_PICTURE, DISTANCES, truth_of
 from jaxcolor.models.conv_lowering import LOWERINGS
 from jaxcolor.training import steps
+from jaxcolor.training.rollbacks import POLICIES
 
 COMPUTE_DTYPES = ("float32", "bfloat16")
 
@@ -84,6 +85,9 @@ class TrainSettings(NamedTuple):
       lowering: of the convolutions, see `conv_lowering`.
       log_every: steps between rows of metrics.jsonl.
       early_stopping_epochs: without a gain in `checkpoint.best_by` before it stops; 0 for none.
+      on_nan: what follows a number that is not finite, see `rollbacks`.
+      max_rollbacks: to the last good checkpoint, where that is "rollback".
+      watchdog_seconds: after which a step or a wait that is not over is reported; 0 for never.
     """
 
     epochs: int
@@ -95,6 +99,9 @@ class TrainSettings(NamedTuple):
     lowering: str = "auto"
     log_every: int = 50
     early_stopping_epochs: int = 0
+    on_nan: str = "stop"
+    max_rollbacks: int = 3
+    watchdog_seconds: float = 600.0
 
 
 class CheckpointSettings(NamedTuple):
@@ -199,6 +206,7 @@ def _check_choices(settings: Settings) -> None:
         "train.color_space": tuple(CODINGS),
         "train.compute_dtype": COMPUTE_DTYPES,
         "train.lowering": LOWERINGS,
+        "train.on_nan": POLICIES,
         "evaluation.statistics": steps.INFERENCE_STATISTICS,
     }
     for key, allowed in choices.items():
@@ -243,6 +251,8 @@ def _check_minima(settings: Settings) -> None:
         "train.batch_size": 1,
         "train.generator_updates": 1,
         "train.log_every": 1,
+        "train.max_rollbacks": 0,
+        "train.watchdog_seconds": 0,
         "evaluation.samples": 1,
         "checkpoint.every_epochs": 1,
         "checkpoint.every_steps": 0,

@@ -23,6 +23,9 @@ FREE_ON_RESUME = (
     "parallel.",
     "train.log_every",
     "train.early_stopping_epochs",
+    "train.on_nan",
+    "train.max_rollbacks",
+    "train.watchdog_seconds",
     "train.lowering",
 )
 
@@ -110,6 +113,7 @@ def _take_weights(experiment: Experiment, state: GanState) -> GanState:
         step = theirs.best() if theirs.best() is not None else theirs.latest()
         if step is None:
             raise ConfigError(f"init_from {origin} has no checkpoint yet")
+        theirs.check(step)
         stored = theirs.config(step)
         both = all("discriminator" in config for config in (experiment.config, stored))
         names = ("generator", "discriminator") if both else ("generator",)

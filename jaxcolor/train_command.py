@@ -9,6 +9,8 @@ from ml_collections import config_flags
 
 from jaxcolor.huge_pages import restart_with_huge_pages
 
+SECONDS_TO_LEAVE = 5  # once stopped; from then on nothing is lost
+
 
 def main(words: Sequence[str]) -> None:
     """Trains as the words of the command line say, and exits with a status.
@@ -42,9 +44,13 @@ def _parse(words: list[str]) -> list[str]:
 def _train(_: list[str]) -> int:
     """Trains or describes; returns the exit status."""
     from jaxcolor import command
+    from jaxcolor.training import stopping
 
     values = flags.FLAGS
     overridden = config_flags.get_override_values(values["config"])
     name = Path(config_flags.get_config_filename(values["config"])).stem
     workdir = values.workdir or Path("runs") / name
-    return command.train(values.config, overridden, workdir, dry_run=values.dry_run)
+    status = command.train(values.config, overridden, workdir, dry_run=values.dry_run)
+    if status in (stopping.INTERRUPTED, stopping.PREEMPTED):
+        stopping.leave_within(SECONDS_TO_LEAVE, status)
+    return status

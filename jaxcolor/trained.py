@@ -150,6 +150,7 @@ def load_trained(workdir: str | Path, checkpoint: str = "best") -> Trained:
         raise WorkdirError(f"{workdir} is no workdir of a training: it has no folder checkpoints")
     with Checkpoints(directory, read_only=True) as checkpoints:
         step = _choose(checkpoints, checkpoint, workdir)
+        checkpoints.check(step)
         values = checkpoints.config(step)
         built = _rebuild(values, f"checkpoint {step} of {workdir}")
         like = _describe_state(built).generator

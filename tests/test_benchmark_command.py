@@ -7,7 +7,7 @@ from argparse import Namespace
 import pytest
 
 from benchmarks import environment, records, report, suite
-from jaxcolor.training.loop import Interrupted
+from jaxcolor.training.stopping import Interrupted
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from benchmarks import (
     limits,
     memory,
     options,
+    preemption,
     records,
     report,
     startup,
@@ -211,6 +212,8 @@ def test_loss_to_a_checkpoint_is_what_plain_steps_would_not_have_taken():
     table = table_of("checkpoint", "--batch_size=8", "--steps=2", "--repetitions=2")
     assert all(len(values) == 2 for values in table["samples"].values())
     assert min(table["samples"][checkpoint.BLOCKED]) > 0
+    assert min(table["samples"][checkpoint.RESTORED]) > 0
+    assert min(table["samples"][checkpoint.CHECKED]) > 0
     samples = {checkpoint.PLAIN: [0.5], checkpoint.LOST: [4.0]}
     assert checkpoint.share(samples) == {"epoch of 400 steps": 0.02, "minute": 4 / 60}
 
@@ -229,6 +232,16 @@ def test_parts_of_a_start_add_up_and_the_second_loads_what_the_first_compiled():
 def test_a_run_that_ends_early_is_an_error():
     with pytest.raises(UserError, match="image_size 100 must be a power of two"):
         startup.start({"data.image_size": 100}, SHIPPED_ENVIRONMENT)
+
+
+def test_a_preemption_costs_the_way_out_and_the_way_back():
+    options = ("--dtype=float32", "--batch_size=8", "--pictures=8", "--repetitions=1", "--steps=2")
+    table = table_of("preemption", *options)
+    assert {name: len(values) for name, values in table["samples"].items()} == {
+        preemption.EXIT: 1,
+        preemption.START: 1,
+    }
+    assert 0 < table["samples"][preemption.EXIT][0] < 30
 
 
 def test_any_number_of_devices_trains_alike():
@@ -384,7 +397,7 @@ def test_the_report_shows_every_benchmark(tmp_path):
     made = [made_result(name, [common | table]) for name, table in tables.items()]
     write_results(tmp_path / "results", *made)
     text = report.write_report(tmp_path / "results", quick=False).read_text()
-    missing = {"train_step", "input_pipeline"}
+    missing = {"train_step", "input_pipeline", "preemption"}
     assert text.count("\nNot measured.\n") == len(missing)
     assert "epoch of 400 steps | below 2.0% | 3.0% | not met |" in text
     planned = "state and batch 1, temporaries 1, results 0, beyond the program 0"

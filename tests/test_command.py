@@ -1,14 +1,10 @@
-"""The command as a user runs it: a whole training, kills, resumes, and every error as one line."""
+"""The command as a user runs it: what it takes, and every error as one line."""
 
 import csv
-import json
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
-import warnings
 
 import filelock
 import jax
@@ -16,144 +12,9 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from PIL import Image
+from processes import EPOCH_STEPS, finish, stored_state, wait_for_step
 
 from jaxcolor.command import errors_as_lines
-from jaxcolor.training.checkpoints import Checkpoints
-
-EPOCH_STEPS = 12  # 24 pictures in batches of 2
-
-
-def finish(process, status=0):
-    """Standard output and error of a run that must end with `status`."""
-    output, errors = process.communicate(timeout=300)
-    assert process.returncode == status, f"status {process.returncode}:\n{output}\n{errors}"
-    assert "Traceback" not in errors
-    return output, errors
-
-
-def stored_state(workdir, step=None):
-    """The newest (or given) checkpoint's arrays by path, as they lie on disk."""
-    import orbax.checkpoint as ocp
-
-    steps = [int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit()]
-    path = workdir / "checkpoints" / str(max(steps) if step is None else step) / "state"
-    with ocp.PyTreeCheckpointer() as checkpointer, warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that no sharding is asked for
-        tree = checkpointer.restore(path)
-    return {jax.tree_util.keystr(key): np.asarray(x) for key, x in jax.tree.leaves_with_path(tree)}
-
-
-def logged_rows(workdir):
-    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-
-
-def wait_for_step(workdir, step, process):
-    """Returns when a complete checkpoint of at least `step` is there."""
-    directory = workdir / "checkpoints"
-    for _ in range(60_000):
-        names = [path.name for path in directory.iterdir()] if directory.exists() else []
-        if any(name.isdigit() and int(name) >= step for name in names):
-            return
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.002)
-    raise AssertionError(f"no checkpoint of step {step}")
-
-
-@pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory):
-    """Workdir of `test_a_whole_run`, 6 epochs, which others compare theirs with."""
-    return tmp_path_factory.mktemp("undisturbed")
-
-
-LONG = {"train__epochs": 6, "checkpoint__every_steps": 5}
-
-
-def test_a_whole_run(start, undisturbed):
-    output, _ = finish(start(undisturbed, **LONG))
-    assert "24 pictures to train on, 5 to validate on" in output
-    assert len(re.findall(r"^epoch \d/6: .*images/s, waiting for data", output, re.M)) == 6
-    with (undisturbed / "timing.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [row["epoch"] for row in rows] == list("123456")
-    assert all(row["steps"] == str(EPOCH_STEPS) for row in rows)
-    assert float(rows[0]["compile_seconds"]) > 0
-    assert float(rows[1]["compile_seconds"]) == 0
-    metrics = logged_rows(undisturbed)
-    validation = [row for row in metrics if row["kind"] == "validation"]
-    assert [row["step"] for row in validation] == [EPOCH_STEPS * n for n in range(1, 7)]
-    assert validation[-1]["l1"] < 0.9 * validation[0]["l1"]
-    assert {"generator/l1", "discriminator/accuracy_real", "generator/learning_rate"} <= set(
-        metrics[0]
-    )
-    sheets = sorted(path.name for path in (undisturbed / "samples").iterdir())
-    assert sheets == [f"epoch_{n:04d}.png" for n in range(1, 7)]
-    kept = sorted(int(path.name) for path in (undisturbed / "checkpoints").iterdir())
-    best = min(validation, key=lambda row: row["l1"])["step"]
-    assert kept == sorted({70, 72, best})
-
-
-def test_the_finished_run_is_left_alone(start, undisturbed):
-    before = stored_state(undisturbed)
-    output, _ = finish(start(undisturbed, **LONG))
-    assert "is trained: 6 epochs" in output
-    after = stored_state(undisturbed)
-    assert all((before[key] == after[key]).all() for key in before)
-
-
-@pytest.mark.parametrize(
-    "number",
-    [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGINT],
-)
-def test_a_stopped_run_ends_bit_identical(start, undisturbed, tmp_path, number):
-    """Stopped in the middle of an epoch and started again; SIGKILL gives no chance to save."""
-    process = start(tmp_path, **LONG)
-    wait_for_step(tmp_path, EPOCH_STEPS + 3, process)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == (-9 if number == signal.SIGKILL else 130)
-    if number != signal.SIGKILL:
-        assert re.search(r"stopped at step \d+, saved in .*: run the same command", errors)
-    output, _ = finish(start(tmp_path, **LONG))
-    step = int(re.search(r"resuming .* at step (\d+) of 72", output)[1])
-    assert EPOCH_STEPS < step < 72
-    expected, found = stored_state(undisturbed), stored_state(tmp_path)
-    assert expected.keys() == found.keys()
-    for key, value in expected.items():
-        np.testing.assert_array_equal(found[key], value, err_msg=key)
-    rows = logged_rows(tmp_path)
-    reference = logged_rows(undisturbed)
-    last = [row for row in rows if row["kind"] == "validation"]
-    assert last == [row for row in reference if row["kind"] == "validation"]
-
-
-def test_more_epochs_go_on_and_another_network_does_not(start, undisturbed, tmp_path):
-    workdir = tmp_path / "copy"
-    shutil.copytree(undisturbed, workdir)
-    output, _ = finish(start(workdir, **LONG | {"train__epochs": 7}))
-    assert "resuming" in output
-    assert "epoch 7/7" in output
-    _, errors = finish(start(workdir, **LONG, generator__base_width=6), status=1)
-    assert "generator.base_width is 6, was 4" in errors
-    assert errors.count("\n") == 1
-
-
-def test_init_from_takes_the_best_weights_and_nothing_else(start, undisturbed, tmp_path):
-    output, _ = finish(
-        start(
-            tmp_path, init_from=undisturbed, train__epochs=1, generator_optimizer__learning_rate=0.0
-        )
-    )
-    with Checkpoints(undisturbed / "checkpoints", read_only=True) as checkpoints:
-        best = checkpoints.best()
-    assert f"starting from the weights of {undisturbed}, step {best}" in output
-    expected, found = stored_state(undisturbed, best), stored_state(tmp_path)
-    weights = [key for key in expected if key.startswith("['generator']['params']")]
-    assert len(weights) > 5
-    for key in weights:
-        np.testing.assert_array_equal(found[key], expected[key])
-    assert found["['step']"] == EPOCH_STEPS
-    _, errors = finish(start(tmp_path / "b", init_from=undisturbed, generator__base_width=6), 1)
-    assert "has other networks: generator.base_width is 6, there 4" in errors
 
 
 def test_dry_run_describes_and_writes_nothing(start, tmp_path):
@@ -190,30 +51,6 @@ def test_a_single_step_to_infinity_is_not_saved(start, tmp_path):
     _, errors = finish(start(tmp_path, train__epochs=1, **rates), status=1)
     assert re.match(r"error: step 1: validation l1 = nan; none was saved", errors)
     assert not [path for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()]
-
-
-def test_a_damaged_checkpoint_is_one_line_that_names_it(start, undisturbed, tmp_path):
-    shutil.copytree(undisturbed, tmp_path / "run")
-    options = LONG | {"train__epochs": 7}
-    for path in (tmp_path / "run" / "checkpoints" / "72" / "state" / "d").iterdir():
-        if path.is_file():
-            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    process = start(tmp_path / "run", **options)
-    _, errors = process.communicate(timeout=100)
-    assert process.returncode == 1
-    assert errors.count("\n") == 1, errors
-    assert re.search(r"error: checkpoint in .*/72 could not be read: remove the damaged", errors)
-    shutil.rmtree(tmp_path / "run" / "checkpoints" / "72")
-    output, _ = finish(start(tmp_path / "run", **options))
-    assert "resuming" in output
-
-
-def test_damaged_logs_do_not_stop_a_resume(start, undisturbed, tmp_path):
-    shutil.copytree(undisturbed, tmp_path / "run")
-    (tmp_path / "run" / "metrics.jsonl").write_bytes(b"\xff\xfe garbage")
-    (tmp_path / "run" / "timing.csv").write_text("epoch,ste")
-    output, _ = finish(start(tmp_path / "run", **LONG | {"train__epochs": 7}))
-    assert output.splitlines()[-1].split()[:2] == ["7", "12"]
 
 
 def test_two_runs_cannot_share_a_workdir(start, tmp_path):

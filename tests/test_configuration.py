@@ -39,10 +39,18 @@ LAYERS = {
     ],
     3: [
         "training.progress",
+        "training.checkpoint_files",
         "training.checkpoints",
         "training.evaluation",
         "training.reporting",
         "training.health",
+        "training.stopping",
+        "training.plan",
+        "training.metric_rows",
+        "training.epoch_bar",
+        "training.rollbacks",
+        "training.watchdog",
+        "training.validation",
         "training.loop",
     ],
     4: [

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, SMALL_RUN
 from PIL import Image
-from test_command import finish, stored_state
+from processes import finish, stored_state
 
 from jaxcolor.data.prepared import UNFINISHED
 

@@ -6,7 +6,7 @@ import re
 import signal
 
 import pytest
-from test_command import EPOCH_STEPS, finish, logged_rows, wait_for_step
+from processes import EPOCH_STEPS, finish, logged_rows, wait_for_step
 
 from jaxcolor.metrics import BADNESS, BY_PICTURE, truth_of
 from jaxcolor.training.progress import Progress, goodness
@@ -66,7 +66,19 @@ def test_it_stalls_after_epochs_without_a_strict_gain():
 def test_a_checkpoint_remembers_it(values):
     progress = after(Progress("psnr"), values)
     stored = json.loads(json.dumps(progress.to_json(), allow_nan=False))
-    assert Progress.restore(stored, "psnr", 9) == pytest.approx(progress, nan_ok=True)
+    restored = Progress.restore(stored, "psnr", 9)
+    assert restored.to_json() == progress.to_json()
+
+
+def test_batches_left_out_are_remembered_whatever_decides():
+    progress = Progress("psnr").without([7]).without([9, 7])
+    stored = json.loads(json.dumps(progress.to_json()))
+    for best_by in ("psnr", "l1"):
+        restored = Progress.restore(stored, best_by, 3)
+        assert (restored.skipped, restored.rollbacks) == ((7, 9), 2)
+    del stored["skipped"], stored["rollbacks"]  # as in older versions
+    restored = Progress.restore(stored, "psnr", 3)
+    assert (restored.skipped, restored.rollbacks) == ((), 0)
 
 
 def test_without_a_memory_of_the_metric_it_counts_from_where_it_is():

@@ -14,6 +14,7 @@ from small_workdir import make_workdir
 
 from jaxcolor.errors import ConfigError, WorkdirError
 from jaxcolor.trained import load_trained
+from jaxcolor.training.checkpoint_files import CHECKSUMS
 from jaxcolor.training.checkpoints import Checkpoints
 
 
@@ -109,14 +110,27 @@ def halve_arrays(checkpoint):
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def halve_arrays_of_an_older_version(checkpoint):
+    (checkpoint / CHECKSUMS).unlink()
+    halve_arrays(checkpoint)
+
+
+def flip_a_byte(checkpoint):
+    path = max((checkpoint / "state" / "d").iterdir(), key=lambda path: path.stat().st_size)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
 def widen_config(checkpoint):
+    (checkpoint / CHECKSUMS).unlink()
     path = checkpoint / "config" / "metadata"
     values = json.loads(path.read_text())
     values["generator"]["base_width"] = 6
     path.write_text(json.dumps(values))
 
 
-@pytest.mark.parametrize("damage", [halve_arrays, widen_config])
+@pytest.mark.parametrize("damage", [flip_a_byte, halve_arrays_of_an_older_version, widen_config])
 def test_a_damaged_checkpoint_is_one_line_that_names_it(workdir, environment, tmp_path, damage):
     """As a user sees it: Orbax's threads go on complaining, which the command keeps quiet."""
     shutil.copytree(workdir, tmp_path / "a")
@@ -133,6 +147,7 @@ def test_a_damaged_checkpoint_is_one_line_that_names_it(workdir, environment, tm
 def test_a_foreign_checkpoint_is_named(workdir, tmp_path):
     shutil.copytree(workdir, tmp_path / "b")
     config = tmp_path / "b" / "checkpoints" / "6" / "config" / "metadata"
+    (config.parents[1] / CHECKSUMS).unlink()
     values = json.loads(config.read_text())
     for change, kind, message in (
         ({"generator": [4]}, WorkdirError, "checkpoint 6 of .* is damaged"),

@@ -7,21 +7,31 @@ moment finds the last complete one.
 import contextlib
 import functools
 import math
-from collections.abc import Iterator
+import os
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
 
 from jaxcolor.errors import UserError, WorkdirError
 from jaxcolor.metrics import BY_PICTURE
+from jaxcolor.training.checkpoint_files import (
+    find_damage,
+    keep_until_replaced,
+    remove_replaced,
+    write_checksums,
+)
 from jaxcolor.training.progress import goodness
 from jaxcolor.training.state import GanState, NetworkState
 
 DEFAULT_BEST_BY = "l1"
 MISSING = "(not set)"
+TEN_YEARS = 315_360_000  # seconds
 
 
 class _EarliestBest(policies.BestN):
@@ -59,6 +69,7 @@ class Checkpoints:
         """
         self.directory = Path(directory).absolute()
         self._best_by = best_by
+        self._saving: int | None = None
         score = functools.partial(goodness, best_by or DEFAULT_BEST_BY)
         kept = policies.AnyPreservationPolicy(
             [
@@ -76,7 +87,15 @@ class Checkpoints:
             ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0, **best)
             if read_only
             else ocp.CheckpointManagerOptions(
-                preservation_policy=kept, cleanup_tmp_directories=True, **best
+                preservation_policy=kept,
+                cleanup_tmp_directories=True,
+                async_options=ocp.AsyncOptions(
+                    post_finalization_callback=self._finish_files,
+                    timeout_secs=TEN_YEARS,  # by the time of day too, which may jump
+                    # Else, where they cannot be made, it waits 20 minutes by the time of day.
+                    create_directories_asynchronously=False,
+                ),
+                **best,
             )
         )
         with self._clear_errors("opened"):
@@ -92,6 +111,8 @@ class Checkpoints:
     ) -> None:
         """Starts writing a checkpoint, unless one of `step` is there; returns before it is done.
 
+        One that was saved before the validation of its step gives way to one with its numbers.
+
         Args:
           step: its name.
           state: copied before this returns, so that its buffers may be donated afterwards.
@@ -102,11 +123,17 @@ class Checkpoints:
         Raises:
           WorkdirError: this or the previous checkpoint could not be written.
         """
-        if step in self.steps():
+        gives_way = step in self.steps()
+        if gives_way and (metrics is None or self.metrics(step)):
             return
         if metrics is not None:
             metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
         with self._clear_errors("written"):
+            self._manager.wait_until_finished()
+            if gives_way:
+                self._on_one_host(keep_until_replaced, step)
+                self._manager.reload()
+            self._saving = step
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -116,6 +143,33 @@ class Checkpoints:
                 ),
                 metrics=metrics or None,
             )
+            if gives_way:
+                self._manager.wait_until_finished()
+                self._on_one_host(remove_replaced, step)
+
+    def _on_one_host(self, act: Callable[[Path, int], None], step: int) -> None:
+        """Has one of the hosts change the files of a checkpoint; all others wait for it."""
+        if jax.process_index() == 0:
+            act(self.directory, step)
+        multihost_utils.sync_global_devices(f"{act.__name__} {step}")
+
+    def _finish_files(self) -> None:
+        """Adds checksums to what Orbax has just written, before it gives it its name.
+
+        Called by Orbax in its own thread, in the first process.
+        """
+        write_checksums(self.directory / f"{self._saving}{ocp.utils.TMP_DIR_SUFFIX}")
+
+    def check(self, step: int) -> None:
+        """Reads all of a checkpoint and compares it with its checksums, if it has any.
+
+        Raises:
+          WorkdirError: it is not what was written.
+        """
+        with self._clear_errors("read", step):
+            damage = find_damage(self.directory / str(step))
+            if damage:
+                raise ValueError(damage.reason)
 
     def steps(self) -> list[int]:
         """Steps of all complete checkpoints."""
@@ -221,9 +275,10 @@ class Checkpoints:
         """Itself; closed at the end."""
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Closes."""
-        self.close()
+    def __exit__(self, kind: object, *_: object) -> None:
+        """Closes; an error that is on its way comes before what closing says."""
+        with contextlib.suppress(*([WorkdirError] if kind else [])):
+            self.close()
 
     @contextlib.contextmanager
     def _clear_errors(self, done: str, step: int | None = None) -> Iterator[None]:
@@ -234,13 +289,21 @@ class Checkpoints:
         except UserError:
             raise
         except Exception as error:  # Orbax meets damage with errors of any kind
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
             hint = (
                 "remove the damaged one to go on from the one before; " if done != "written" else ""
             )
             raise WorkdirError(
-                f"checkpoint in {where} could not be {done}: {hint}{reason}"
+                f"checkpoint in {where} could not be {done}: {hint}{_reason(error)}"
             ) from error
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, in one line: of a long one of TensorStore's, what the system says."""
+    line = " ".join(str(error).split())
+    code = re.search(r"os_error_code='(\d+)'", line)
+    if code:
+        return os.strerror(int(code[1]))
+    return line[:300] or type(error).__name__
 
 
 def _check_shapes(found: Any, expected: Any) -> None:

@@ -4,120 +4,28 @@ It never waits for the device but for the step before last: that keeps the devic
 progress bar honest. Metrics are fetched at report intervals; nothing is saved unchecked.
 """
 
-import contextlib
 import math
-import signal
-import threading
 import time
+import typing
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent import futures
-from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
-from jaxcolor.errors import DataError, TrainingError
-from jaxcolor.parallel import DataParallel
-from jaxcolor.training.checkpoints import Checkpoints
-from jaxcolor.training.evaluation import evaluate, predict_samples
+from jaxcolor.errors import DataError
+from jaxcolor.training.epoch_bar import EpochBar
 from jaxcolor.training.health import Health
-from jaxcolor.training.progress import Progress
-from jaxcolor.training.reporting import (
-    EpochTiming,
-    RunLog,
-    epoch_line,
-    losses_in_words,
-    timing_table,
-    write_sample_sheet,
-)
+from jaxcolor.training.metric_rows import MetricRows, NotFinite
+from jaxcolor.training.plan import Parts, Plan
+from jaxcolor.training.reporting import EpochTiming, RunLog, epoch_line, timing_table
+from jaxcolor.training.rollbacks import go_back
 from jaxcolor.training.state import GanState
+from jaxcolor.training.stopping import Interrupted, StopNow, StopRequests
+from jaxcolor.training.validation import Validation
+from jaxcolor.training.watchdog import Watchdog
 
 STEPS_IN_FLIGHT = 2
-
-
-class Plan(NamedTuple):
-    """How long to train, and how often to do what.
-
-    Attributes:
-      epochs: passes over the training pictures.
-      pictures: in a pass.
-      batch_size: pictures in a global batch.
-      log_every: steps between rows of metrics.jsonl, and between checks for NaN.
-      checkpoint_every_epochs: epochs between checkpoints; the last epoch always has one.
-      checkpoint_every_steps: steps between further ones; 0 for none.
-      metrics: what validation computes, keys of `metrics.METRICS`, "l1" and "psnr" among them.
-      best_by: the one that says which checkpoint is best.
-      early_stopping_epochs: how many epochs without a gain in it end the training; 0 for never.
-    """
-
-    epochs: int
-    pictures: int
-    batch_size: int
-    log_every: int
-    checkpoint_every_epochs: int
-    checkpoint_every_steps: int
-    metrics: tuple[str, ...] = ("l1", "psnr")
-    best_by: str = "l1"
-    early_stopping_epochs: int = 0
-
-    @property
-    def total_steps(self) -> int:
-        """Steps of the whole training."""
-        return self.epoch_end(self.epochs)
-
-    def epoch_end(self, epoch: int) -> int:
-        """Steps before the end of an epoch, the first being 1.
-
-        Batches are cut from the passes laid end to end, so that no picture is left out: one that
-        spans two passes belongs to the second.
-        """
-        return epoch * self.pictures // self.batch_size
-
-    def epoch_of(self, step: int) -> int:
-        """The epoch to which the step belongs that follows `step` others."""
-        return -(-(step + 1) * self.batch_size // self.pictures)
-
-
-class Parts(NamedTuple):
-    """What the loop drives.
-
-    Attributes:
-      parallel: places batches.
-      train_step: compiled function of (state, batch, rng); donates the state.
-      is_finite: compiled function of a state.
-      compile_validation: gives two compiled functions, `evaluation_step` of (state, batch, rng)
-        and `predict` of (state, condition, rng); called in a thread beside the first epoch.
-      compile_seconds: how long compiling the others took.
-      open_batches: step -> iterator of training batches from that step on, with close().
-      count_bad: how many records were replaced since it was last called.
-      advise: share of the time spent waiting for data -> a line of advice, or "".
-      validation_batches: iterable of validation batches.
-      samples: the pairs of the sample sheet, {"condition", "target"} uint8.
-      checkpoints: of the workdir.
-      config: the resolved config, stored in every checkpoint.
-      workdir: where the reports go.
-    """
-
-    parallel: DataParallel
-    train_step: Callable
-    is_finite: Callable
-    compile_validation: Callable
-    compile_seconds: float
-    open_batches: Callable
-    count_bad: Callable[[], int]
-    advise: Callable[[float], str]
-    validation_batches: object
-    samples: dict[str, np.ndarray]
-    checkpoints: Checkpoints
-    config: dict
-    workdir: Path
-
-
-class Interrupted(Exception):
-    """The user or the system asked the run to stop; everything is saved."""
 
 
 def train(state: GanState, rng: jax.Array, *, plan: Plan, parts: Parts) -> GanState:
@@ -130,73 +38,78 @@ def train(state: GanState, rng: jax.Array, *, plan: Plan, parts: Parts) -> GanSt
       parts: what to drive.
 
     Raises:
-      TrainingError: a loss or gradient norm is not finite.
+      TrainingError: a number is not finite, and the plan does not allow to go back for it.
       DataError: a picture could not be read; the state before it is saved.
       Interrupted: asked to stop by SIGINT or SIGTERM; the state is saved.
     """
-    first_step = int(jax.device_get(state.step))
-    first_epoch = plan.epoch_of(first_step)
-    log = RunLog(parts.workdir, first_step, first_epoch)
-    batches = parts.open_batches(first_step)
-    try:
-        with _stop_requests() as stop, futures.ThreadPoolExecutor(1) as compiler:
-            run = _Run(state, first_step, rng, plan, parts, log, batches, stop, compiler)
-            for epoch in range(first_epoch, plan.epochs + 1):
-                run.run_epoch(epoch)
-                if run.has_stalled():
-                    break
+    like = jax.tree.map(_described, state)
+    progress = plan.progress_at(int(jax.device_get(state.step)), parts.checkpoints)
+    with (
+        StopRequests() as stop,
+        Validation(plan, parts, rng) as validation,
+        Watchdog(plan.watchdog_seconds, parts.workdir) as watchdog,
+    ):
+        helpers = {"stop": stop, "validation": validation, "watchdog": watchdog}
+        while True:
+            run = _Run(state, progress, rng, plan, parts, **helpers)
+            try:
+                run.run_epochs()
+                break
+            except NotFinite as error:
+                state = run.state = None  # so that there is room for another
+                state, progress = go_back(error, run.progress, like, plan=plan, parts=parts)
+            finally:
+                run.close()
         parts.checkpoints.wait()
-    finally:
-        batches.close()
-        log.close()
     if parts.workdir.joinpath("timing.csv").exists():
         print(timing_table(parts.workdir / "timing.csv"), flush=True)
     if run.has_stalled():
-        print(explain_stop(run.progress, plan), flush=True)
+        print(plan.explain_stop(run.progress), flush=True)
     return run.state
 
 
-def stored_progress(checkpoints: Checkpoints, step: int, plan: Plan) -> Progress:
-    """The progress up to a checkpoint, or anew where it holds none for this plan."""
-    stored = checkpoints.progress(step) if step in checkpoints.steps() else None
-    return Progress.restore(stored, plan.best_by, plan.epoch_of(step) - 1)
-
-
-def explain_stop(progress: Progress, plan: Plan) -> str:
-    """Why training stopped early, and where the best checkpoint is."""
-    return progress.explain(plan.early_stopping_epochs, plan.epoch_end(progress.best_epoch))
+def _described(x: jax.Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
 
 
 class _Run:
     """The moving parts of one call of `train`."""
 
-    def __init__(self, state, step, rng, plan, parts, log, batches, stop, compiler):
-        self.state, self.step, self.rng = state, step, rng
-        self.plan, self.parts, self.log, self.batches = plan, parts, log, batches
-        self.stop, self.compiler = stop, compiler
-        self.validation: futures.Future | None = None
-        self.unfetched: deque[tuple[int, dict[str, jax.Array]]] = deque()
-        self.unreported: list[tuple[int, dict[str, float]]] = []
-        self.compile_seconds = parts.compile_seconds
+    def __init__(self, state, progress, rng, plan, parts, *, stop, validation, watchdog):
+        self.state, self.progress, self.rng = state, progress, rng
+        self.plan, self.parts = plan, parts
+        self.stop, self.validation, self.watchdog = stop, validation, watchdog
+        self.step = int(jax.device_get(state.step))
+        self.log = RunLog(parts.workdir, self.step, plan.epoch_of(self.step))
+        self.health = Health(self.step)
+        self.rows = MetricRows()
+        self.compile_seconds = 0.0 if progress.rollbacks else parts.compile_seconds
         self.last_metrics: dict[str, float] = {}
-        self.health = Health(step)
-        self.progress = stored_progress(parts.checkpoints, step, plan)
+        self.batches = parts.open_batches(self.step)
+
+    def close(self) -> None:
+        """Lets go of threads and files."""
+        self.batches.close()
+        self.log.close()
 
     def has_stalled(self) -> bool:
         """Whether validation has not gained for as long as the plan allows."""
         return self.progress.has_stalled(self.plan.early_stopping_epochs)
 
+    def run_epochs(self) -> None:
+        """Trains to the end, early or not; begins with a validation that was cut short."""
+        done = self.plan.epoch_of(self.step) - 1
+        first = done if self.progress.lacks(done) else done + 1
+        for epoch in range(first, self.plan.epochs + 1):
+            self.run_epoch(epoch)
+            if self.has_stalled():
+                break
+
     def run_epoch(self, epoch: int) -> None:
         """Trains to the end of `epoch`, validates, saves and reports."""
         ends, waited, saving = self._train_steps(epoch)
         steps, seconds = len(ends) - 1, ends[-1]
-        self._await_validation()
-        started = time.perf_counter()
-        try:
-            scores = self._validate(epoch)
-        except (DataError, RuntimeError):  # the latter of XLA: out of memory, for one
-            self._save_and_wait()
-            raise
+        scores, validation_seconds = self._validate(epoch)
         validated = time.perf_counter()
         if self._is_worth_saving(epoch, scores):
             self._save(scores)
@@ -209,7 +122,7 @@ class _Run:
             images_per_second=images / seconds if seconds else 0.0,
             data_wait_share=waited / seconds if seconds else 0.0,
             compile_seconds=self.compile_seconds,
-            validation_seconds=validated - started,
+            validation_seconds=validation_seconds,
             checkpoint_seconds=saving,
             replaced_pictures=self.parts.count_bad(),
         )
@@ -242,21 +155,20 @@ class _Run:
         in_flight: deque = deque()
         started = time.perf_counter()
         ends = [0.0]
-        with self._progress(epoch, end) as bar, jax.transfer_guard("disallow"):
+        with EpochBar(self.plan, epoch, self.step) as bar, jax.transfer_guard("disallow"):
             while self.step < end:
                 asked = time.perf_counter()
                 batch = self._next_batch(epoch, bar)
                 waited += time.perf_counter() - asked
-                batch = self.parts.parallel.shard(batch)
-                self.state, metrics = self.parts.train_step(self.state, batch, self.rng)
-                self.step += 1
-                self.unfetched.append((self.step, metrics))
-                in_flight.append(metrics)
+                if self.step in self.progress.skipped:
+                    self._leave_out_step(epoch)
+                else:
+                    in_flight.append(self._take_step(batch))
                 if len(in_flight) >= STEPS_IN_FLIGHT:
                     jax.block_until_ready(in_flight.popleft())
                     ends.append(time.perf_counter() - started - saving)
-                    self._compile_validation()
-                bar.update(self.plan.batch_size)
+                    self.validation.compile()
+                bar.step()
                 if (self.step - 1) % self.plan.log_every == 0:
                     self._report(self.step - 1, epoch, bar)  # late, so as not to wait
                 saving += self._save_between_epochs(end)
@@ -265,17 +177,32 @@ class _Run:
             ends += [time.perf_counter() - started - saving] * len(in_flight)
         return ends, waited, saving
 
-    def _next_batch(self, epoch: int, bar: tqdm) -> dict[str, np.ndarray]:
+    def _take_step(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+        """Trains on a batch; the metrics, which may still be computed."""
+        self.watchdog.at("a training step", self.step)
+        batch = self.parts.parallel.shard(batch)
+        self.state, metrics = self.parts.train_step(self.state, batch, self.rng)
+        self.step += 1
+        self.rows.add(self.step, metrics)
+        return metrics
+
+    def _leave_out_step(self, epoch: int) -> None:
+        """Goes on to the next step without training: the others keep their batches and draws."""
+        self.step += 1
+        self.state = self.state.replace(step=self.parts.parallel.replicate(np.int32(self.step)))
+        self.log.metrics(self.step, epoch, "skipped", {"rollbacks": self.progress.rollbacks})
+
+    def _next_batch(self, epoch: int, bar: EpochBar) -> dict[str, np.ndarray]:
         """The next batch; if there is to be none, everything done so far is saved first."""
-        if self.stop.is_set():
-            self._report(self.step, epoch, bar)
-            self._save_and_wait()
-            raise Interrupted(
-                f"stopped at step {self.step}, saved in {self.parts.workdir}: "
-                "run the same command to go on"
-            )
         try:
-            return next(self.batches)
+            if self.stop.is_due(self.step):
+                raise StopNow
+            self.watchdog.at("waiting for data", self.step)
+            with self.stop.cutting_short():
+                return next(self.batches)
+        except StopNow:
+            self._report(self.step, epoch, bar)
+            self._save_and_stop()
         except DataError:
             self._report(self.step, epoch, bar)
             self._save_and_wait()
@@ -295,9 +222,10 @@ class _Run:
 
         The metrics of a step describe the parameters before it, so they do not tell.
         """
-        self._fetch_metrics(self.step)
+        self.watchdog.at("saving", self.step)
+        self.rows.fetch(self.step)
         if not jax.device_get(self.parts.is_finite(self.state)):
-            self._stop_at_bad_loss(self.step, {"a parameter": math.nan})
+            raise NotFinite(self.step, {"a parameter": math.nan})
         with jax.transfer_guard("allow"):
             progress = self.progress.to_json()
             self.parts.checkpoints.save(self.step, self.state, self.parts.config, scores, progress)
@@ -306,114 +234,41 @@ class _Run:
         self._save(None)
         self.parts.checkpoints.wait()
 
-    def _fetch_metrics(self, last: int) -> None:
-        """Moves metrics up to step `last` to the host; stops the run if one is not finite."""
-        while self.unfetched and self.unfetched[0][0] <= last:
-            step, metrics = self.unfetched.popleft()
-            values = {name: float(x) for name, x in jax.device_get(metrics).items()}
-            bad = {name: value for name, value in values.items() if not math.isfinite(value)}
-            if bad:
-                self._stop_at_bad_loss(step, bad)
-            self.unreported.append((step, values))
+    def _save_and_stop(self) -> typing.NoReturn:
+        """Saves, and raises Interrupted."""
+        self._save_and_wait()
+        line = f"stopped at step {self.step}, saved in {self.parts.workdir}: "
+        raise Interrupted(f"{line}run the same command to go on", self.stop.status) from None
 
-    def _stop_at_bad_loss(self, step: int, bad: dict[str, float]) -> None:
-        self.parts.checkpoints.wait()
-        good = self.parts.checkpoints.latest()
-        where = f"the last good checkpoint is step {good}" if good is not None else "none was saved"
-        names = ", ".join(f"{name} = {value}" for name, value in sorted(bad.items()))
-        sections = ("generator_optimizer", "discriminator_optimizer")
-        rates = " and ".join(f"{x}.learning_rate" for x in sections if x in self.parts.config)
-        raise TrainingError(
-            f"step {step}: {names}; {where} in {self.parts.checkpoints.directory}. Start over in a "
-            f"new --workdir with a lower {rates}"
-        )
-
-    def _report(self, last: int, epoch: int, bar: tqdm) -> None:
+    def _report(self, last: int, epoch: int, bar: EpochBar) -> None:
         """Writes the means of the steps since the last report, up to step `last`."""
-        self._fetch_metrics(last)
-        rows = [values for step, values in self.unreported if step <= last]
-        if not rows:
+        means = self.rows.take_means(last)
+        if not means:
             return
-        self.unreported = [(step, values) for step, values in self.unreported if step > last]
-        means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
         self.last_metrics = means
         self.log.metrics(last, epoch, "train", means)
         for warning in self.health.after_steps(last, means):
             tqdm.write(warning)
-        if bar.disable:
-            return
-        bar.set_postfix_str(f"{losses_in_words(means)}, all epochs {self._time_left(bar)} left")
+        bar.show(means)
 
-    def _time_left(self, bar: tqdm) -> str:
-        """Training time of the steps to come, at the rate of this epoch."""
-        progress = bar.format_dict
-        done = progress["n"] - progress["initial"]
-        seconds = progress["elapsed"] / done * self.plan.batch_size if done else 0.0
-        return tqdm.format_interval((self.plan.total_steps - self.step) * seconds)
+    def _validate(self, epoch: int) -> tuple[dict[str, float], float]:
+        """The scores of the state, and the seconds that took without compiling.
 
-    def _compile_validation(self) -> futures.Future:
-        if self.validation is None:
-            self.validation = self.compiler.submit(self.parts.compile_validation)
-        return self.validation
-
-    def _await_validation(self) -> None:
-        """Waits for what validation runs; an error in it is raised where it is used."""
-        started = time.perf_counter()
-        if not self._compile_validation().done():
-            futures.wait([self.validation])
-            self.compile_seconds += time.perf_counter() - started
-
-    def _validate(self, epoch: int) -> dict[str, float]:
-        parts = self.parts
-        programs = self.validation.result()
-        options = {"step": programs.evaluation_step, "parallel": parts.parallel}
-        options |= {"names": self.plan.metrics}
-        scores = evaluate(self.state, parts.validation_batches, self.rng, **options)
-        if math.isnan(scores["l1"]):  # parameters so large that the networks overflow
-            self._stop_at_bad_loss(self.step, {"validation l1": math.nan})
-        self.log.metrics(self.step, epoch, "validation", scores)
-        conditions, targets = parts.samples["condition"], parts.samples["target"]
-        options = {"predict": programs.predict, "parallel": parts.parallel}
-        pictures = predict_samples(self.state, conditions, self.rng, **options)
-        heading = f"epoch {epoch}: validation L1 {scores['l1']:.3f}, PSNR {scores['psnr']:.2f} dB"
-        path = parts.workdir / "samples" / f"epoch_{epoch:04d}.png"
-        path.parent.mkdir(exist_ok=True)
-        write_sample_sheet(path, conditions, targets, pictures, heading=heading)
-        for warning in self.health.after_epoch(epoch, scores, pictures, targets):
+        Cut short by a request to stop, it is made up for when the run goes on.
+        """
+        try:
+            with self.stop.cutting_short():
+                self.watchdog.rest()
+                self.compile_seconds += self.validation.await_programs()
+                started = time.perf_counter()
+                found = self.validation.run(self.state, self.step, epoch, self.watchdog)
+        except StopNow:
+            self._save_and_stop()
+        except (DataError, RuntimeError):  # the latter of XLA: out of memory, for one
+            self._save_and_wait()
+            raise
+        self.log.metrics(self.step, epoch, "validation", found.scores)
+        targets = self.parts.samples["target"]
+        for warning in self.health.after_epoch(epoch, found.scores, found.samples, targets):
             print(warning, flush=True)
-        return scores
-
-    def _progress(self, epoch: int, end: int) -> tqdm:
-        """A bar over the epoch's pictures; silent when standard error is no terminal."""
-        start = self.plan.epoch_end(epoch - 1)
-        return tqdm(
-            total=(end - start) * self.plan.batch_size,
-            initial=(self.step - start) * self.plan.batch_size,
-            desc=f"epoch {epoch}/{self.plan.epochs}",
-            unit="img",
-            disable=None,
-            leave=False,
-            dynamic_ncols=True,
-        )
-
-
-@contextlib.contextmanager
-def _stop_requests() -> Iterator[threading.Event]:
-    """An event set by the first SIGINT or SIGTERM; the second SIGINT stops at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def request(number, frame):
-        stop.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    previous = {
-        number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        return found.scores, time.perf_counter() - started

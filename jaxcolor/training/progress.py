@@ -1,6 +1,7 @@
-"""Whether training still gains: the best validation so far, by the metric that is to decide."""
+"""How far a training came, besides its state: the best validation, and batches left out."""
 
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from jaxcolor.metrics import BADNESS, BY_PICTURE, truth_of
@@ -19,26 +20,35 @@ def goodness(metric: str, scores: dict[str, float] | None) -> float:
 
 
 class Progress(NamedTuple):
-    """The validations so far, as far as they decide when to stop; stored in every checkpoint.
+    """What of the training so far decides how it goes on; stored in every checkpoint.
 
     Attributes:
       best_by: the metric that decides.
       last_epoch: the last one validated; 0 before any.
       best_epoch: the first one with the best value; 0 before any.
       best: that value.
+      skipped: batches left out since numbers were not finite, by the steps before them.
+      rollbacks: how often it went back for that.
     """
 
     best_by: str
     last_epoch: int = 0
     best_epoch: int = 0
     best: float = math.nan
+    skipped: tuple[int, ...] = ()
+    rollbacks: int = 0
 
     @classmethod
     def restore(cls, stored: dict[str, Any] | None, best_by: str, epochs_done: int) -> "Progress":
         """What `to_json` gave; anew, as from epoch `epochs_done`, for another metric or None."""
-        if stored is None or stored["best_by"] != best_by:
-            return cls(best_by, epochs_done, epochs_done)
-        return cls(**stored)._replace(best=float(stored["best"]))
+        stored = stored or {}
+        left_out = {
+            "skipped": tuple(stored.get("skipped", ())),  # lacking in older versions
+            "rollbacks": stored.get("rollbacks", 0),
+        }
+        if stored.get("best_by") != best_by:
+            return cls(best_by, epochs_done, epochs_done, **left_out)
+        return cls(**stored | left_out)._replace(best=float(stored["best"]))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values that JSON can hold, infinity included."""
@@ -50,6 +60,15 @@ class Progress(NamedTuple):
         if goodness(self.best_by, scores) > before:
             return self._replace(last_epoch=epoch, best_epoch=epoch, best=scores[self.best_by])
         return self._replace(last_epoch=epoch)
+
+    def lacks(self, epoch: int) -> bool:
+        """Whether the validation of an epoch is missing, such as one that was cut short."""
+        return self.last_epoch < epoch
+
+    def without(self, batches: Iterable[int]) -> "Progress":
+        """After it went back once more, to go on without `batches`."""
+        skipped = tuple(sorted({*self.skipped, *batches}))
+        return self._replace(skipped=skipped, rollbacks=self.rollbacks + 1)
 
     def has_stalled(self, epochs: int) -> bool:
         """Whether the last `epochs` epochs brought no gain; never for 0."""

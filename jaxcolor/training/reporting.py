@@ -168,7 +168,7 @@ def epoch_line(
 
     Args:
       timing: of the epoch.
-      step_seconds: of each of its steps.
+      step_seconds: of each of its steps; none where it was resumed at its end.
       metrics: means of the last training steps.
       scores: of the validation; `best_by` is among them.
       epochs: of the whole training.
@@ -178,10 +178,12 @@ def epoch_line(
     bad = timing.replaced_pictures
     replaced = f" | {bad} unreadable pictures replaced" if bad else ""
     decides = "" if best_by in ("l1", "psnr") else f", {best_by} {scores[best_by]:.4f}"
-    first, median, third = 1e3 * np.quantile(step_seconds, (0.25, 0.5, 0.75))
+    step = ""
+    if len(step_seconds):
+        first, median, third = 1e3 * np.quantile(step_seconds, (0.25, 0.5, 0.75))
+        step = f"step {median:.1f} ms ({first:.1f}..{third:.1f}), "
     return (
-        f"epoch {timing.epoch}/{epochs}: {timing.seconds:.1f} s, "
-        f"step {median:.1f} ms ({first:.1f}..{third:.1f}), "
+        f"epoch {timing.epoch}/{epochs}: {timing.seconds:.1f} s, {step}"
         f"{timing.images_per_second:.2f} images/s, waiting for data "
         f"{timing.data_wait_share:.1%}{compiled}, validation {timing.validation_seconds:.1f} s, "
         f"checkpoint {timing.checkpoint_seconds:.1f} s | {losses_in_words(metrics)} "

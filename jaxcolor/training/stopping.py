@@ -1,0 +1,112 @@
+"""Requests to stop: Ctrl-C, SIGTERM, and JAX's notice that a machine is about to be taken away."""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+import jax
+from jax.experimental import multihost_utils
+
+INTERRUPTED = 130  # as a shell reports Ctrl-C
+PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: run the same command again
+
+
+class Interrupted(Exception):
+    """The user or the system asked the run to stop; everything is saved.
+
+    Attributes:
+      status: for the program to exit with.
+    """
+
+    def __init__(self, message: str, status: int = INTERRUPTED):
+        """A line for the user, and a status."""
+        super().__init__(message)
+        self.status = status
+
+
+class StopNow(BaseException):
+    """A request to stop, raised in what `StopRequests.cutting_short` surrounds."""
+
+
+class StopRequests:
+    """Whether someone asked the run to stop; a context in which signals are taken for requests.
+
+    The first SIGINT or SIGTERM is a request, a SIGINT after it stops at once. Where hosts train
+    together, JAX itself watches for SIGTERM, which is how most schedulers announce that they take a
+    machine, and has all hosts stop after the same step; Ctrl-C on one of them counts as that.
+    """
+
+    def __init__(self):
+        """No request as yet."""
+        self._number: int | None = None
+        self._may_raise = False
+        self._are_many = jax.distributed.is_initialized()
+        self._previous: dict[int, object] = {}
+
+    def is_due(self, step: int) -> bool:
+        """Whether to stop after `step` steps; hosts that train together ask once a step each."""
+        if self._are_many:
+            return multihost_utils.reached_preemption_sync_point(step)
+        return self._number is not None
+
+    @property
+    def status(self) -> int:
+        """For the program to exit with."""
+        return INTERRUPTED if self._number == signal.SIGINT else PREEMPTED
+
+    @contextlib.contextmanager
+    def cutting_short(self) -> Iterator[None]:
+        """A context that a request leaves at once with StopNow: for what may wait or last long.
+
+        Not where hosts train together, who could not agree on how far they came.
+        """
+        self._may_raise = not self._are_many
+        try:
+            if self._may_raise and self._number is not None:
+                raise StopNow
+            yield
+        finally:
+            self._may_raise = False
+
+    def __enter__(self) -> "StopRequests":
+        """Itself; takes the signals over, which only the main thread can do."""
+        if threading.current_thread() is threading.main_thread():
+            numbers = (signal.SIGINT,) if self._are_many else (signal.SIGINT, signal.SIGTERM)
+            self._previous = {x: signal.signal(x, self._take) for x in numbers}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Gives the signals back."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self._number is None:
+            self._number = number
+        if self._are_many:
+            os.kill(os.getpid(), signal.SIGTERM)  # which JAX passes on to the other hosts
+        elif self._may_raise:
+            self._may_raise = False
+            raise StopNow
+
+
+def leave_within(seconds: float, status: int) -> None:
+    """Ends this process with `status` in `seconds` at the latest, from now on, whatever hangs.
+
+    At its end Python waits for all threads: for one that compiles, or reads from a disk that no
+    longer answers, for longer than who takes a machine away would wait.
+    """
+
+    def leave():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+    timer = threading.Timer(seconds, leave)
+    timer.daemon = True
+    timer.start()
