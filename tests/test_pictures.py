@@ -161,9 +161,10 @@ def test_what_is_no_picture_is_named(tmp_path):
 
 
 def test_reasons_of_several_lines_are_told_in_one(tmp_path, monkeypatch):
-    def fail(path):
+    def fail(path, **_):
         raise OSError("first\n  second")
 
+    (tmp_path / "a.png").touch()
     monkeypatch.setattr(Image, "open", fail)
     with pytest.raises(DataError, match=r"\(first second\)") as caught:
         read_picture(tmp_path / "a.png")

@@ -15,12 +15,13 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from jaxcolor.colorize import deep_files
-from jaxcolor.data.pictures import to_srgb
+from jaxcolor.data.picture_tags import check_exif, check_tags
+from jaxcolor.data.pictures import FORMATS, MAX_PIXELS, to_srgb
 from jaxcolor.errors import DataError
 
-MAX_PIXELS = 89_478_485  # where Pillow begins to warn of decompression bombs: 256 MB of RGB
+MAX_BYTES = 2**30  # of a file; MAX_PIXELS of 16 bits and four channels take 716 MB
 QUALITY = 95
-FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
+_PIECE = 2**20
 _SUFFIX_FORMATS = "JPEG, PNG, WebP, TIFF or BMP"
 # The tags of a photograph itself; the others describe the file: its strips, its rotation.
 _KEPT_TAGS = ("ImageDescription", "Make", "Model", "Software", "DateTime", "Artist", "Copyright")
@@ -68,12 +69,14 @@ def read(
       max_pixels: of larger ones only the header is read.
 
     Raises:
-      DataError: it cannot be read, or has more pixels.
+      DataError: it cannot be read, has more pixels, or its file more than MAX_BYTES.
     """
     name = name or (str(file) if isinstance(file, (str, Path)) else "uploaded")
     try:
         data = _content(file)
-        Image.init()  # of FORMATS, some are unknown until it was called
+        if len(data) > MAX_BYTES:
+            raise _too_large(name, "more bytes", MAX_BYTES)
+        check_tags(io.BytesIO(data))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=FORMATS)
@@ -81,6 +84,9 @@ def read(
             count = image.width * image.height
             if count > max_pixels:
                 raise _too_large(name, f"{image.width}x{image.height} pixels", max_pixels)
+            # First: OpenCV would give what there is of a file cut short, and EXIF may come last.
+            image.load()
+            check_exif(image.info)
             return _read_deep(image, data) or _read_plain(image)
     except DataError:
         raise
@@ -159,7 +165,15 @@ def encode(
 def _content(file):
     if isinstance(file, bytes):
         return file
-    return Path(file).read_bytes() if isinstance(file, (str, Path)) else file.read()
+    if isinstance(file, (str, Path)):
+        with Path(file).open("rb") as opened:
+            return _content(opened)
+    parts, left = [], MAX_BYTES + 1
+    # In pieces: Python reserves what is asked for, however short the file is.
+    while left > 0 and (part := file.read(min(left, _PIECE))):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
 
 
 def _too_large(name, size, limit):
@@ -201,7 +215,6 @@ def _read_deep(image, data):
         return None
     metadata = {"format": image.format, "exif": _exif(image), "dpi": _dpi(image)}
     orientation = 1 if image.format == "TIFF" else _orientation(image)  # OpenCV turns TIFFs
-    image.load()  # OpenCV would give what there is of a file that was cut short
     pixels = deep_files.decode(data)
     if pixels is None:
         return None

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from jaxcolor.compare.runs import Run
+from jaxcolor.data.pictures import read_picture
 
 
 class Row(NamedTuple):
@@ -41,7 +41,7 @@ def choose_rows(runs: Sequence[Run], *, first: int, different: int) -> tuple[lis
         {path.name.partition("_")[0] for path in folder.glob("[0-9]*_prediction.png")}
         for folder in folders
     ]
-    stems = sorted(set.intersection(*kept), key=int)
+    stems = sorted(filter(str.isdecimal, set.intersection(*kept)), key=int)
     rest = stems[first:]
     distances = {stem: _distance([folder / _file(stem) for folder in folders]) for stem in rest}
     furthest = sorted(rest, key=lambda stem: -distances[stem])[:different]
@@ -62,10 +62,7 @@ def _file(stem: str, kind: str = "prediction") -> str:
 
 def _distance(paths: Sequence[Path]) -> float:
     """The largest mean absolute difference of any two pictures, in levels of 255."""
-    pictures = []
-    for path in paths:
-        with Image.open(path) as picture:
-            pictures.append(np.asarray(picture.convert("RGB"), np.float32))
+    pictures = [read_picture(path).astype(np.float32) for path in paths]
     if len({picture.shape for picture in pictures}) > 1:
         return 0.0
     return max(

@@ -19,7 +19,7 @@ import tensorflow_datasets as tfds
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from jaxcolor.data.pictures import SUFFIXES
+from jaxcolor.data.pictures import FORMATS, SUFFIXES
 from jaxcolor.data.tfds_preparation import FILE_FORMAT, find_prepared, one_line, prepare_once
 from jaxcolor.errors import DataError
 
@@ -198,7 +198,7 @@ def _listed(counts):
 def _check(data):
     """Raises an error of any kind unless `data` is an undamaged picture that can be halved."""
     try:
-        opened = Image.open(io.BytesIO(data))
+        opened = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
         raise ValueError("not a picture of a known kind") from error
     with opened as image:

@@ -6,6 +6,7 @@ profile other than sRGB become sRGB, as a browser shows them. Of several frames 
 """
 
 import collections
+import contextlib
 import functools
 import io
 import os
@@ -13,10 +14,22 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+import PIL.WebPImagePlugin  # noqa: F401 - Pillow knows the format once it is imported
+from PIL import (
+    ExifTags,
+    Image,
+    ImageCms,
+    ImageOps,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+)
 
+from jaxcolor.data.picture_tags import check_exif, check_tags
 from jaxcolor.errors import ConfigError, DataError
 
+# Whatever a file is called, nothing else is decoded: for EPS Pillow would run Ghostscript.
+FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
+MAX_PIXELS = 89_478_485  # where Pillow begins to warn of decompression bombs: 256 MB of RGB
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 # Pictures too, which are not read: worth a word, as other files are not.
 OTHER_SUFFIXES = (".avif", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".psd", ".svg", ".tga")
@@ -59,7 +72,9 @@ def read_picture(file: str | Path | IO[bytes], *, background: str = "white") -> 
       DataError: it cannot be read as a picture.
     """
     try:
-        with Image.open(file) as image:
+        with _open(file) as image:
+            image.load()
+            check_exif(image.info)
             return np.asarray(_to_rgb(ImageOps.exif_transpose(image), background))
     except UnidentifiedImageError as error:
         picture = _read_deep_colours(file)
@@ -77,7 +92,8 @@ def read_size(file: str | Path) -> tuple[int, int]:
       DataError: the file has no header of a picture.
     """
     try:
-        with Image.open(file) as image:
+        with _open(file) as image:
+            check_exif(image.info)
             # TIFF sizes come turned already; asking a PNG without EXIF for it would decode it.
             turned = "exif" in image.info and image.getexif().get(ExifTags.Base.Orientation, 1) > 4
             return image.size[::-1] if turned else image.size
@@ -224,6 +240,17 @@ def _kind(entry):
     return "a link to nothing" if entry.is_symlink() else "not a file"
 
 
+def _open(file):
+    with _stream(file) as stream:
+        check_tags(stream)
+    return Image.open(file, formats=FORMATS)
+
+
+def _stream(file):
+    is_path = isinstance(file, (str, Path))
+    return Path(file).open("rb") if is_path else contextlib.nullcontext(file)
+
+
 def _to_rgb(image, background):
     if image.mode in ("F", "I"):  # of no known range
         raise ValueError("its pixels are 32-bit numbers; save it with 8 or 16 bits a channel")
@@ -261,20 +288,30 @@ def _read_deep_colours(file):
     import cv2
 
     try:
-        if isinstance(file, (str, Path)):
-            data = Path(file).read_bytes()
-        else:
-            file.seek(0)
-            data = file.read()
-        if data[:2] not in (b"II", b"MM"):
-            return None
+        with _stream(file) as stream:
+            stream.seek(0)
+            # OpenCV would reserve what the header states, and its own limit is 6 GB.
+            if _pixels_of_tiff(stream) > MAX_PIXELS:
+                return None
+            stream.seek(0)
+            data = stream.read()
         flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except (OSError, cv2.error):
+    except Exception:  # it is no such TIFF, which Pillow has said already
         return None
     if pixels is None or pixels.dtype != np.uint16:
         return None
     return _to_8_bits(pixels[..., ::-1])
+
+
+def _pixels_of_tiff(stream):
+    """Width times height by the header; errors of any kind for what is no TIFF."""
+    head = stream.read(8)
+    head += stream.read(8) if head[2] == 43 else b""  # BigTIFF
+    tags = TiffImagePlugin.ImageFileDirectory_v2(head)
+    stream.seek(tags.next)
+    tags.load(stream)
+    return tags[256] * tags[257]
 
 
 def _unusable(directory, error):
