@@ -6,12 +6,12 @@ All settings are those of the workdir but the learning rate, which is a tenth. T
 afresh, and so does the learning rate's schedule.
 """
 
-import json
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
 from jaxcolor.errors import ConfigError
+from jaxcolor.plain_json import parse_json
 
 
 def get_config(workdir: str = "") -> ConfigDict:
@@ -20,7 +20,7 @@ def get_config(workdir: str = "") -> ConfigDict:
         raise ConfigError("configs/finetune.py names no workdir: write configs/finetune.py:WORKDIR")
     path = Path(workdir).expanduser() / "config.json"
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_bytes())
         values.pop("derived")  # from the other pictures
         for name in ("generator_optimizer", "discriminator_optimizer"):
             if name in values:

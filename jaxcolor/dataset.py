@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from jaxcolor import configuration
 from jaxcolor.data import demo, layouts, sources, transforms
+from jaxcolor.data.conditions import KINDS
 from jaxcolor.errors import ConfigError, DataError
 from jaxcolor.settings import DataSettings, DemoSettings, Settings
 
@@ -120,7 +121,14 @@ def without_pictures(settings: Settings, derived: dict[str, Any]) -> DataSet:
     Args:
       settings: of the network's config.
       derived: what that config says was derived from its data.
+
+    Raises:
+      ConfigError: it says nothing of the kind.
     """
+    pictures, channels = derived["training_pictures"], derived["condition_channels"]
+    counts = type(pictures) is int and pictures >= 0 and type(channels) is int and channels >= 1
+    if not counts or derived["condition"] not in (layouts.GIVEN, *KINDS):
+        raise ConfigError("the config is no checkpoint's: it does not say what was derived")
     splits = layouts.Splits({}, settings.data.source, derived["condition"], [], [])
     return DataSet(
         splits=splits,

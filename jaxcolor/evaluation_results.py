@@ -10,12 +10,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcolor.errors import DataError
+from jaxcolor.evaluation_structure import check_structure
 from jaxcolor.metrics import BY_PICTURE
+from jaxcolor.plain_json import parse_json
 
 SCHEMA = 1
 SUMMARY, PICTURES = "summary.json", "pictures.csv"
 # Columns of the table of pictures that are no quantities.
 LABELS = ("index", "name")
+_MOST_PICTURES = 2**53  # whole numbers that a float holds
+_SHOWN = 300  # characters of what a reader says, which may quote the file
 
 
 class Evaluation(NamedTuple):
@@ -40,10 +44,10 @@ class Evaluation(NamedTuple):
         directory = Path(directory)
         try:
             text = (directory / SUMMARY).read_text(encoding="utf-8")
-            summary = json.loads(text, parse_constant=_refuse_constant)
+            summary = parse_json(text, parse_constant=_refuse_constant)
             if summary["schema"] != SCHEMA:
                 raise DataError(
-                    f"{directory / SUMMARY} has schema {summary['schema']}, this program reads "
+                    f"{directory / SUMMARY} has schema {summary['schema']!r}, this program reads "
                     f"{SCHEMA}: evaluate again"
                 )
             with (directory / PICTURES).open(encoding="utf-8", newline="") as file:
@@ -53,13 +57,12 @@ class Evaluation(NamedTuple):
                 name: np.array(column, str if name == "name" else float)
                 for name, column in columns.items()
             }
-            if not np.isfinite(rows["index"]).all():
+            if not (np.abs(rows["index"]) < _MOST_PICTURES).all():
                 raise ValueError(f"{PICTURES} has a picture whose index is no number")
             rows["index"] = rows["index"].astype(np.int64)
-            for entry in summary["metrics"].values():
-                entry["value"] = float(entry["value"])
-                if entry["interval"] is not None:
-                    entry["interval"] = [float(end) for end in entry["interval"]]
+            if "name" not in rows:
+                raise ValueError(f"{PICTURES} has no names")
+            check_structure(summary)
         except FileNotFoundError as error:
             raise DataError(
                 f"no evaluation in {directory}: python -m jaxcolor evaluate makes one"
@@ -67,7 +70,7 @@ class Evaluation(NamedTuple):
         except OSError as error:
             raise DataError(f"cannot read {directory} ({error.strerror})") from error
         except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
-            reason = " ".join(str(error).split())
+            reason = " ".join(str(error).split())[:_SHOWN]
             raise DataError(f"the evaluation in {directory} is damaged: {reason}") from error
         return cls(summary, rows)
 
@@ -98,7 +101,7 @@ def _refuse_constant(name):
 def is_evaluation(directory: str | Path) -> bool:
     """Whether an evaluation of ours is there, of this version or another."""
     try:
-        summary = json.loads((Path(directory) / SUMMARY).read_text(encoding="utf-8"))
+        summary = parse_json((Path(directory) / SUMMARY).read_bytes())
     except (OSError, ValueError):
         return False
     return isinstance(summary, dict) and {"schema", "metrics", "protocol"} <= summary.keys()

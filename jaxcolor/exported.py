@@ -14,12 +14,17 @@ import safetensors
 import safetensors.numpy
 
 from jaxcolor.errors import WorkdirError
+from jaxcolor.plain_json import parse_json
 from jaxcolor.training.state import NetworkState
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 SCHEMA = 1
+_MOST_STEPS = 2**31  # a state counts them in an int32
 _FORMAT = "jaxcolor generator"
+_SHOWN = 300  # characters of what a reader says, which may quote the file
+# The last two are of numpy, about types that it lacks.
+_DAMAGE = (OSError, ValueError, safetensors.SafetensorError, TypeError, AttributeError)
 _PATHS = (("data", "path"), ("data", "tfds_directory"))
 
 
@@ -76,21 +81,28 @@ def read_description(directory: Path) -> Exported:
     """
     path = directory / CONFIG
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise WorkdirError(
             f"{path} belongs to {WEIGHTS} and cannot be read ({error.strerror})"
         ) from error
-    except (ValueError, RecursionError) as error:
-        raise WorkdirError(f"{path} is damaged: it is no JSON") from error
+    except ValueError as error:
+        raise WorkdirError(f"{path} is damaged: it is no JSON that an export writes") from error
     if not isinstance(values, dict) or values.get("format") != _FORMAT:
         raise WorkdirError(f"{path} was not written by an export of jaxcolor")
     if values.get("schema") != SCHEMA:
         raise WorkdirError(f"{path} is of version {values.get('schema')!r}, not {SCHEMA}")
     config, step, scores = (values.get(name) for name in Exported._fields)
-    if not isinstance(config, dict) or type(step) is not int or not isinstance(scores, dict):
-        raise WorkdirError(f"{path} is damaged: config, step or scores is missing")
+    steps = type(step) is int and 0 <= step < _MOST_STEPS
+    if not isinstance(config, dict) or not steps or not _are_numbers(scores):
+        raise WorkdirError(
+            f"{path} is damaged: config, step or scores is missing or of another kind"
+        )
     return Exported(config, step, scores)
+
+
+def _are_numbers(scores: Any) -> bool:
+    return isinstance(scores, dict) and all(type(x) in (int, float) for x in scores.values())
 
 
 def read_generator(directory: Path, like: NetworkState) -> NetworkState:
@@ -112,8 +124,8 @@ def read_generator(directory: Path, like: NetworkState) -> NetworkState:
                 if shape != leaf.shape:
                     raise ValueError(f"{name} has the shape {shape} and not {leaf.shape}")
             arrays = [file.get_tensor(name) for name in names]
-    except (OSError, ValueError, TypeError, safetensors.SafetensorError) as error:
-        reason = " ".join(str(error).split())
+    except _DAMAGE as error:
+        reason = " ".join(str(error).split())[:_SHOWN]
         raise WorkdirError(f"{path} cannot be read: {reason}") from error
     for name, array, (_, leaf) in zip(names, arrays, leaves, strict=True):
         if array.dtype != leaf.dtype:

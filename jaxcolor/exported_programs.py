@@ -3,6 +3,8 @@
 Both take conditions, float32 [batch, size, size, channels] in [-1, 1], of any batch, and give RGB
 [batch, size, size, 3] in [-1, 1]; the weights are inside. There is no dropout in them, and one
 picture never changes another's.
+
+Such a file is a program: only one that is trusted may be read, see docs/security.md.
 """
 
 import warnings
@@ -20,6 +22,7 @@ from jaxcolor.trained import Trained
 STABLEHLO = "model.stablehlo"
 ONNX = "model.onnx"
 PLATFORMS = ("cpu", "cuda", "tpu")
+_SHOWN = 300  # characters of what a reader says, which may quote the file
 Program = Callable[[np.ndarray], np.ndarray]
 
 
@@ -34,10 +37,18 @@ def write_stablehlo(path: Path, trained: Trained) -> None:
 
 
 def read_stablehlo(path: Path) -> Program:
-    """The program in a file, run by JAX."""
+    """The program in a file that is trusted, run by JAX.
+
+    Raises:
+      UserError: there is none in it.
+    """
     from jax import export
 
-    call = jax.jit(export.deserialize(bytearray(path.read_bytes())).call)
+    try:
+        exported = export.deserialize(bytearray(path.read_bytes()))
+    except Exception as error:  # flatbuffers meets damage with errors of any kind
+        raise _no_program(path, error) from error
+    call = jax.jit(exported.call)
     return lambda condition: np.asarray(call(condition))
 
 
@@ -63,10 +74,10 @@ def write_onnx(path: Path, trained: Trained) -> None:
 
 
 def read_onnx(path: Path) -> Program:
-    """The program in a file, run by onnxruntime on the CPU.
+    """The program in a file that is trusted, run by onnxruntime on the CPU.
 
     Raises:
-      UserError: onnxruntime is not installed.
+      UserError: there is none in it, or onnxruntime is not installed.
     """
     try:
         import onnxruntime
@@ -74,9 +85,17 @@ def read_onnx(path: Path) -> Program:
         raise UserError(
             f"checking ONNX needs onnxruntime: pip install 'jaxcolor[onnx]' ({error})"
         ) from error
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its own kinds of errors
+        raise _no_program(path, error) from error
     name = session.get_inputs()[0].name
     return lambda condition: session.run(None, {name: condition})[0]
+
+
+def _no_program(path: Path, error: Exception) -> UserError:
+    reason = " ".join(str(error).split())[:_SHOWN] or type(error).__name__
+    return UserError(f"{path} holds no program that can be read: {reason}")
 
 
 def _picture_shape(trained):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxcolor import exported
+from jaxcolor.plain_json import parse_json
 from jaxcolor.trained import Trained
 
 UNKNOWN_LICENSE = "unknown"
@@ -120,7 +121,7 @@ def _metrics(trained):
 def _evaluation(path: Path, step: int) -> list[str]:
     """The table of an evaluation; nothing if it is of another checkpoint or no evaluation."""
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary = parse_json(path.read_bytes())
         if summary["checkpoint"]["step"] != step:
             return []
         data, rows = summary["data"], []
@@ -131,7 +132,7 @@ def _evaluation(path: Path, step: int) -> list[str]:
         name = path.parent.name  # tells of other pictures and ways to predict
         other = "" if name == data["split"] else f" ({_inline(name)})"
         head = f"{data['count']} pictures of the split {data['split']}{other}:"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return []
     table = ["| metric | value | 95 % interval | unit |", "|---|---|---|---|", *rows]
     return [head, "", *table, ""]

@@ -13,6 +13,7 @@ from jaxcolor.training import steps
 from jaxcolor.training.rollbacks import POLICIES
 
 COMPUTE_DTYPES = ("float32", "bfloat16")
+LARGEST_SIZE = 2**14  # pixels; a U-Net has a level for each power of two
 
 
 class DataSettings(NamedTuple):
@@ -266,6 +267,10 @@ def _check_minima(settings: Settings) -> None:
     if not 0 <= settings.data.max_bad_fraction <= 1:
         raise ConfigError(
             f"data.max_bad_fraction {settings.data.max_bad_fraction} must be from 0 to 1"
+        )
+    if settings.data.image_size > LARGEST_SIZE:
+        raise ConfigError(
+            f"data.image_size {settings.data.image_size} must be at most {LARGEST_SIZE}"
         )
     for key, minimum in minima.items():
         if _value(settings, key) < minimum:

@@ -14,11 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from jaxcolor.archives import open_archive
 from jaxcolor.errors import UserError
 from jaxcolor.torch_pickle import Storage, Tensor, read_pickle
 
 LARGEST_FILE = 2**31  # bytes; the reference's largest generator has 218 MB
 LARGEST_PICKLE = 2**20  # bytes; that of a state_dict has about 150 a tensor
+_MOST_SHARED = 2  # times the file: what is made of tensors of the same numbers is larger
+_SHOWN = 300  # characters of what a reader says, which may quote the file
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_START = b"\x80\x02\x8a\x0a" + _LEGACY_MAGIC.to_bytes(10, "little")
 _LEGACY_PROTOCOL = 1001
@@ -45,11 +48,14 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
             raise UserError(f"it has {size} bytes, more than {LARGEST_FILE}")
         with path.open("rb") as file:
             found, storages, order = _read(file, size)
-        return {name: _view(x, storages, order) for name, x in _tensors_of(found).items()}
+        arrays = {name: _view(x, storages, order) for name, x in _tensors_of(found).items()}
+        if sum(array.nbytes for array in arrays.values()) > _MOST_SHARED * size:
+            raise UserError("its tensors share one another's numbers, as those of a network do not")
+        return arrays
     except UserError as error:
         raise UserError(f"{path} cannot be read as weights of PyTorch: {error}") from error
     except _DAMAGE as error:
-        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:_SHOWN]
         raise UserError(
             f"{path} cannot be read as weights of PyTorch: {reason or type(error).__name__}"
         ) from error
@@ -67,7 +73,7 @@ def _read(file, size):
 
 
 def _read_zip(file, size):
-    with zipfile.ZipFile(file) as archive:
+    with open_archive(file) as archive:
         entries = {entry.filename: entry for entry in archive.infolist()}
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries.values()):
             raise UserError("it is compressed, as PyTorch never does")

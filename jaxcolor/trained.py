@@ -19,6 +19,7 @@ from jaxcolor.training.checkpoints import Checkpoints
 from jaxcolor.training.state import GanState, NetworkState, parameter_count
 
 WHICH = ("best", "latest")
+_SHOWN = 300  # characters of an error that a config led to
 
 
 class Trained(NamedTuple):
@@ -71,7 +72,8 @@ class Trained(NamedTuple):
     @property
     def epoch(self) -> int:
         """The epoch in which its last step was; 0 before any training."""
-        return self.experiment.plan.epoch_of(self.step - 1) if self.step else 0
+        plan = self.experiment.plan
+        return plan.epoch_of(self.step - 1) if self.step and plan.pictures else 0
 
     @property
     def parameters(self) -> int:
@@ -152,9 +154,8 @@ def load_trained(workdir: str | Path, checkpoint: str = "best") -> Trained:
         step = _choose(checkpoints, checkpoint, workdir)
         checkpoints.check(step)
         values = checkpoints.config(step)
-        built = _rebuild(values, f"checkpoint {step} of {workdir}")
-        like = _describe_state(built).generator
-        like = jax.tree.map(functools.partial(_placed, built.devices.replicated), like)
+        built, like = _rebuild(values, f"checkpoint {step} of {workdir}")
+        like = jax.tree.map(functools.partial(_placed, built.devices.replicated), like.generator)
         weights = checkpoints.restore_weights(step, {"generator": like})["generator"]
         scores = checkpoints.metrics(step)
     generator = NetworkState(**weights, opt_state=())
@@ -174,28 +175,28 @@ def _load_exported(directory: Path, checkpoint: str) -> Trained:
         raise WorkdirError(
             f"{directory} has no checkpoint {checkpoint!r}: step {described.step} was exported"
         )
-    built = _rebuild(described.config, f"{directory}")
-    like = _describe_state(built)
+    built, like = _rebuild(described.config, f"{directory}")
     generator = exported.read_generator(directory, like.generator)
     step = jnp.asarray(described.step, like.step.dtype)
     state = GanState(step, generator, NetworkState({}, {}, {}))
     return Trained(directory, checkpoint, built, state, described.scores)
 
 
-def _rebuild(values: dict[str, Any], where: str) -> Experiment:
-    """The experiment of a stored config; errors say where it is."""
+def _rebuild(values: dict[str, Any], where: str) -> tuple[Experiment, GanState]:
+    """The experiment of a stored config, and a state's shapes and types.
+
+    Errors say where the config is.
+    """
     try:
-        return experiment.rebuild(values)
+        built = experiment.rebuild(values)
+        return built, jax.eval_shape(
+            built.functions.create_state, jax.eval_shape(jax.random.key, 0)
+        )
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
-    except (KeyError, TypeError, AttributeError) as error:  # JSON, but no config
-        reason = " ".join(str(error).split())
+    except Exception as error:  # JSON, but no config: modules meet it with errors of any kind
+        reason = " ".join(str(error).split())[:_SHOWN]
         raise WorkdirError(f"{where} is damaged: its config cannot be used ({reason})") from error
-
-
-def _describe_state(built: Experiment) -> GanState:
-    """A state's shapes and types."""
-    return jax.eval_shape(built.functions.create_state, jax.eval_shape(jax.random.key, 0))
 
 
 def _choose(checkpoints: Checkpoints, checkpoint: str, workdir: Path) -> int:

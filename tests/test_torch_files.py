@@ -238,6 +238,17 @@ def test_damaged_files_give_the_arrays_or_one_clear_error(saved, data):
     assert all(array.nbytes <= len(original) for array in found.values())
 
 
+def test_a_damaged_name_of_an_entry_is_not_quoted_whole(tmp_path):
+    path = tmp_path / "x.pth"
+    save_zip(path, {"a": np.zeros(2000, np.float32)})
+    data = bytearray(path.read_bytes())
+    data[26:28] = (5000).to_bytes(2, "little")  # the length of the first name
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="File name in directory") as caught:
+        read_tensors(path)
+    assert len(str(caught.value)) < 500
+
+
 def test_a_damaged_escape_in_a_name_is_an_error_and_no_warning():
     with pytest.raises(UserError, match="o"):
         read_pickle(io.BytesIO(b"ct\\orch\nFloatStorage\n."))

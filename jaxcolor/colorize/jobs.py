@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from jaxcolor.data.pictures import SUFFIXES, expand, list_pictures
 from jaxcolor.errors import ConfigError, DataError, WorkdirError
+from jaxcolor.plain_json import parse_json
 
 # In the directory of the results while a run is unfinished: what it was asked for.
 UNFINISHED = ".jaxcolor-unfinished.json"
@@ -151,6 +152,6 @@ def finish(out: Path) -> None:
 
 def _read_record(path):
     try:
-        return json.loads(path.read_text())
+        return parse_json(path.read_bytes())
     except (OSError, ValueError):
         return None

@@ -1,10 +1,11 @@
 """What a training left behind, read for plotting: metrics.jsonl and timing.csv."""
 
 import csv
-import json
 import math
 from pathlib import Path
 from typing import NamedTuple
+
+from jaxcolor.plain_json import parse_json
 
 POINTS = 160  # of a curve; more would not be seen
 
@@ -51,9 +52,10 @@ def _read_rows(path: Path) -> list[dict]:
     rows = []
     for line in lines:
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             place = {key: float(row[key]) for key in ("step", "epoch")}
-            rows.append(row | place | {"kind": row["kind"]})
+            if all(map(math.isfinite, place.values())):
+                rows.append(row | place | {"kind": row["kind"]})
         except (ValueError, KeyError, TypeError):  # the half line of a killed run
             continue
     return rows
@@ -81,5 +83,5 @@ def _read_timing(path: Path) -> dict[str, list[float]]:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else ())}
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, csv.Error):
         return {}

@@ -74,14 +74,14 @@ def _listed(names: Sequence[str]) -> str:
 def _subject(runs: Sequence[Run]) -> str:
     """What was compared, on which pictures, and how."""
     summary = runs[0].summary
-    data, protocol = summary["data"], summary["protocol"]
-    conditions = {str(run.summary["data"].get("condition")) for run in runs}
+    data, protocol = (summary.get(name, {}) for name in ("data", "protocol"))
+    conditions = {str(run.summary.get("data", {}).get("condition")) for run in runs}
     size = protocol.get("image_size")
     size = " x ".join(map(str, size)) if isinstance(size, list) else f"{size} x {size}"
     statistics = {"picture": "each picture's own", "running": "running averages"}
     shown = {
-        "Pictures": f"{data['count']} of split {data['split']}, {data.get('path') or 'demo set'} "
-        f"({data.get('source')}), digest {data.get('digest')}",
+        "Pictures": f"{data.get('count')} of split {data.get('split')}, "
+        f"{data.get('path') or 'demo set'} ({data.get('source')}), digest {data.get('digest')}",
         "Condition": ", ".join(sorted(conditions)),
         "Size": f"{size} pixels, fit {protocol.get('fit')}, resize {protocol.get('resize')}",
         "Inference": f"statistics of batch norm: "
@@ -110,7 +110,7 @@ def _pictures(runs: Sequence[Run], first: Sequence[Row], different: Sequence[Row
 
 
 def _sheet(runs: Sequence[Run], rows: Sequence[Row]) -> str:
-    size = runs[0].summary["protocol"].get("image_size")
+    size = runs[0].summary.get("protocol", {}).get("image_size")
     kind = "sheet small" if isinstance(size, int) and size < 128 else "sheet"
     labels = ["Condition", "Truth", *(run.label for run in runs)]
     head = "".join(f"<th>{escape(label)}</th>" for label in labels)

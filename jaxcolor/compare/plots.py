@@ -47,9 +47,11 @@ def histograms(runs: Sequence[Run]) -> str:
 
 def _points(edges: np.ndarray, parts: Sequence[Sequence[float]], root: bool):
     """The mean histogram at the middles of its bins; past the last that holds anything, none."""
-    heights = np.mean([np.asarray(part, float) for part in parts], axis=0)
     middles = (edges[1:] + edges[:-1]) / 2
-    if len(heights) != len(middles) or not np.isfinite(heights).all():
+    if any(len(part) != len(middles) for part in parts):
+        return []
+    heights = np.mean([np.asarray(part, float) for part in parts], axis=0)
+    if not np.isfinite(heights).all():
         return []
     heights = np.sqrt(heights) if root else heights
     return list(zip(middles.tolist(), heights.tolist(), strict=True))

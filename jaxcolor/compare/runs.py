@@ -3,7 +3,6 @@
 A run is one workdir, or several that differ by their seed.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 from jaxcolor.compare.history import History, read_history
 from jaxcolor.errors import UserError
 from jaxcolor.evaluation_results import Evaluation
+from jaxcolor.plain_json import parse_json
 
 # What must agree, or the numbers are about different things. The condition may differ: the truth
 # is the same whether the network sees luma or L*.
@@ -89,7 +89,7 @@ def read_member(workdir: Path, split: str) -> Member:
     """A workdir with its evaluation on `split`, which must be there."""
     directory = workdir / "evaluation" / split
     try:
-        config = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
+        config = parse_json((workdir / "config.json").read_bytes())
     except (OSError, ValueError):
         config = {}
     return Member(

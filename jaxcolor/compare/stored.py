@@ -31,7 +31,7 @@ def evaluate_if_stale(workdir: Path, split: str) -> list[str]:
     try:
         summary = Evaluation.read(directory).summary
         done = (summary["checkpoint"] or {})["step"]
-    except (DataError, KeyError):
+    except (DataError, KeyError):  # the latter of an evaluation without a network
         summary, done = {}, None
     if not (workdir / "checkpoints").is_dir():
         if not (directory / SUMMARY).exists():

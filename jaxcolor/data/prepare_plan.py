@@ -12,6 +12,7 @@ from jaxcolor.data.prepared import UNFINISHED, VERSION
 from jaxcolor.data.record_format import PARTS, ZSTD
 from jaxcolor.data.shards import KEPT, Make, Shard, divide, json_sha256, write_json
 from jaxcolor.errors import DataError
+from jaxcolor.plain_json import parse_json
 
 MOST_SHARDS = 200  # of a split: its reader keeps a file open for each
 _SAMPLES = 8  # pictures of each split, to guess the cache's size by
@@ -68,7 +69,7 @@ def begin(directory: Path, plan: dict[str, Any], make: Make) -> None:
     """
     needed, shrinks_to = _survey(plan, make)
     try:
-        old = json.loads((directory / UNFINISHED).read_bytes())
+        old = parse_json((directory / UNFINISHED).read_bytes())
     except FileNotFoundError:
         old = None
     except ValueError as error:

@@ -7,7 +7,6 @@ how many records, which size and which SHA-256 each file has.
 
 import bisect
 import itertools
-import json
 import operator
 import threading
 from pathlib import Path
@@ -16,9 +15,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from jaxcolor.data.manifest_structure import check_structure
 from jaxcolor.data.record_format import decode_record
 from jaxcolor.data.shards import file_sha256, json_sha256, open_reader
 from jaxcolor.errors import DataError
+from jaxcolor.plain_json import parse_json
 
 FORMAT = "jaxcolor prepared cache"
 VERSION = 1  # raise it when an older program could misread a cache
@@ -84,8 +85,7 @@ class PreparedSource:
             names = []
             for shard in self._shards:
                 _check_digest(self._directory / shard["contents_file"], shard["contents_sha256"])
-                contents = (self._directory / shard["contents_file"]).read_text(encoding="ascii")
-                names += json.loads(contents)["names"]
+                names += _read_names(self._directory / shard["contents_file"], shard["records"])
             self._names = names
         return self._names
 
@@ -109,7 +109,7 @@ class PreparedSource:
         try:
             (data,) = self._reader(number).read([place])
             return decode_record(data)
-        except (RuntimeError, ValueError) as error:
+        except Exception as error:  # ArrayRecord meets damage with errors of any kind
             path = self._directory / self._shards[number]["file"]
             raise _damaged(f"record {place} of {path}", error) from error
 
@@ -118,8 +118,11 @@ class PreparedSource:
         if reader is None:
             with self._lock:
                 if self._readers[number] is None:
-                    path = self._directory / self._shards[number]["file"]
-                    self._readers[number] = open_reader(path)
+                    shard = self._shards[number]
+                    opened = open_reader(self._directory / shard["file"])
+                    if opened.num_records() != shard["records"]:
+                        raise ValueError(f"its file does not hold {shard['records']} records")
+                    self._readers[number] = opened
                 reader = self._readers[number]
         return reader
 
@@ -160,7 +163,7 @@ def read_manifest(directory: str | Path) -> dict[str, Any]:
     """
     path = Path(directory, MANIFEST)
     try:
-        manifest = json.loads(path.read_bytes())
+        manifest = parse_json(path.read_bytes())
     except FileNotFoundError:
         if Path(directory, UNFINISHED).is_file():
             raise DataError(
@@ -184,6 +187,10 @@ def read_manifest(directory: str | Path) -> dict[str, Any]:
     checksum = manifest.pop("checksum", None)
     if checksum != json_sha256(manifest):
         raise _damaged(path, "its checksum is not that of its contents")
+    try:
+        check_structure(manifest)
+    except ValueError as error:
+        raise _damaged(path, error) from error
     return manifest
 
 
@@ -214,6 +221,19 @@ def verify(directory: str | Path, *, progress: bool = True) -> None:
             _check_digest(directory / shard["file"], shard["sha256"])
             _check_digest(directory / shard["contents_file"], shard["contents_sha256"])
             bar.update(shard["bytes"])
+
+
+def _read_names(path, count):
+    """The names in the file beside a shard, one for each record."""
+    try:
+        names = parse_json(path.read_bytes())["names"]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError("its names are no list of text")
+        if len(names) != count:
+            raise ValueError(f"it has {len(names)} names for {count} records")
+        return names
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, error) from error
 
 
 def _check_size(directory, shard):

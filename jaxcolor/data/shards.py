@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 from jaxcolor.errors import DataError
+from jaxcolor.plain_json import parse_json
 
 # What can become of a picture, and the lists of names in the file beside a shard.
 KEPT, LEFT_OUT, GREYSCALE = "names", "left_out", "greyscale"
@@ -224,16 +225,15 @@ def read_finished(
     A shard is to be made again when a picture that it had to leave out can be read by now.
     """
     try:
-        contents = json.loads((directory / shard.contents_file).read_bytes())
+        contents = parse_json((directory / shard.contents_file).read_bytes())
         if (directory / shard.file).stat().st_size != contents["bytes"]:
             return None
         if any(contents[key] != value for key, value in facts.items()):
             return None
-        bad = [name for name, _ in contents[LEFT_OUT]]
+        own = names[shard.split][shard.start : shard.stop]
+        indices = [shard.start + own.index(name) for name, _ in contents[LEFT_OUT]]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    own = names[shard.split][shard.start : shard.stop]
-    indices = [shard.start + own.index(name) for name in bad]
     return contents if all(make(shard.split, i)[0] == LEFT_OUT for i in indices) else None
 
 

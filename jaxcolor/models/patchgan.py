@@ -106,7 +106,8 @@ class PatchGAN(nn.Module):
                 )
         if self.base_width < 1 or self.strided_layers < 1:
             raise ConfigError("discriminator.base_width and strided_layers must be at least 1")
-        smallest = (1 if self.padding == "same" else 3) * 2**self.strided_layers
+        # The exponent may come from anybody's config, and is no reason to fill the memory.
+        smallest = (1 if self.padding == "same" else 3) * 2 ** min(self.strided_layers, 63)
         if image_size < smallest:
             raise ConfigError(
                 f"data.image_size {image_size} is too small for discriminator.strided_layers "

@@ -5,6 +5,10 @@ header is checked before a byte of the array is read.
 """
 
 import contextlib
+import io
+import math
+import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -14,10 +18,13 @@ from typing import Protocol
 import numpy as np
 import safetensors
 
+from jaxcolor.archives import open_archive
 from jaxcolor.errors import UserError
 
 SUFFIXES = (".safetensors", ".npz")
 Shape = tuple[int, ...]
+_LARGEST_HEADER = 10_000  # bytes of an array's header; ours have 128
+_SHOWN = 300  # characters of what a reader says, which may quote the file
 
 
 class ArrayFile(Protocol):
@@ -44,23 +51,38 @@ class _Npz:
         return {name.removesuffix(".npy") for name in members if name.endswith(".npy")}
 
     def _header(self, name):
+        """Shape, whether by columns, type, and the header's own length."""
         with self._archive.open(f"{name}.npy") as file:
-            version = np.lib.format.read_magic(file)
-            if version == (1, 0):
-                return np.lib.format.read_array_header_1_0(file)
-            if version == (2, 0):
-                return np.lib.format.read_array_header_2_0(file)
-        raise ValueError(f"array {name} is stored in version {version} of the npy format")
+            head = io.BytesIO(file.read(_LARGEST_HEADER))
+        try:
+            version = np.lib.format.read_magic(head)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of files that Python 2 wrote
+                found = _HEADERS[version](head)
+        except Exception as error:  # it is read as Python's literals: damage makes any error
+            raise ValueError(f"array {name} has a damaged header or one of another kind") from error
+        return *found, head.tell()
 
     def shape(self, name):
         return self._header(name)[0]
 
     def read(self, name):
-        dtype = self._header(name)[2]
+        shape, by_columns, dtype, start = self._header(name)
         if dtype.kind != "f":
             raise ValueError(f"array {name} holds {dtype}, not floats")
+        size = math.prod(shape) * dtype.itemsize
+        if self._archive.getinfo(f"{name}.npy").file_size != start + size:
+            raise ValueError(f"array {name} has not the {size} bytes that its header states")
         with self._archive.open(f"{name}.npy") as file:
-            return np.lib.format.read_array(file, allow_pickle=False)
+            file.read(start)
+            data = file.read(size)
+        return np.frombuffer(data, dtype).reshape(shape, order="F" if by_columns else "C")
+
+
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 class _Safetensors:
@@ -86,8 +108,12 @@ _DAMAGE = (
     ValueError,
     EOFError,
     TypeError,
+    AttributeError,
+    LookupError,
+    OverflowError,
     NotImplementedError,
     RuntimeError,
+    struct.error,
     zipfile.BadZipFile,
     zlib.error,
     safetensors.SafetensorError,
@@ -103,11 +129,11 @@ def open_arrays(path: Path) -> Iterator[ArrayFile]:
     """
     try:
         if path.suffix == ".npz":
-            with zipfile.ZipFile(path) as archive:
+            with path.open("rb") as file, open_archive(file) as archive:
                 yield _Npz(archive)
         else:
             with safetensors.safe_open(path, framework="numpy") as file:
                 yield _Safetensors(file)
     except _DAMAGE as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).split())[:_SHOWN] or type(error).__name__
         raise UserError(f"{path} cannot be read as {path.suffix}: {reason}") from error

@@ -166,6 +166,6 @@ def _read_layer(layer: str, source: Source, file: ArrayFile) -> dict[str, np.nda
 
 
 def _some(items):
-    """The first three of `items`, and how many more there are."""
-    shown = ", ".join(items[:3])
+    """The first three of `items`, each cut short, and how many more there are."""
+    shown = ", ".join(item[:120] for item in items[:3])
     return shown if len(items) <= 3 else f"{shown} and {len(items) - 3} more"

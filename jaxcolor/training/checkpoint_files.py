@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxcolor.errors import WorkdirError
+from jaxcolor.plain_json import parse_json
 
 CHECKSUMS = "checksums.json"
 ARRAYS = "state"  # the item that has nearly all of the bytes
@@ -56,11 +57,11 @@ def find_damage(directory: Path, *, arrays: bool = True) -> Damage | None:
     except FileNotFoundError:  # an older version's
         return None
     try:
-        content = json.loads(text)
-        files, metadata = dict(content["files"]), content[METADATA]
-    except (ValueError, KeyError, TypeError):
+        content = parse_json(text)
+        files, metadata = dict(content["files"].items()), content[METADATA]
+    except (ValueError, KeyError, TypeError, AttributeError):
         return Damage(f"{CHECKSUMS} is not what was written")
-    missing = [name for name in files if not (directory / name).exists()]
+    missing = [name for name in files if not (directory / name).is_file()]  # nor a device
     if missing:
         return Damage(f"{missing[0]} is missing", is_missing=True)
     for name, expected in files.items():
@@ -163,7 +164,7 @@ def _sha256(path: Path) -> str:
 def _metadata_sha256(directory: Path) -> str:
     """Of what Orbax notes about the checkpoint, but for when it was completed; "" if damaged."""
     try:
-        content = json.loads((directory / METADATA).read_bytes())
+        content = parse_json((directory / METADATA).read_bytes())
         content.pop(COMPLETED, None)
     except (OSError, ValueError, AttributeError, TypeError):
         return ""

@@ -20,6 +20,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from jaxcolor.errors import UserError, WorkdirError
 from jaxcolor.metrics import BY_PICTURE
+from jaxcolor.plain_json import check_plain
 from jaxcolor.training.checkpoint_files import (
     find_damage,
     keep_until_replaced,
@@ -185,7 +186,7 @@ class Checkpoints:
         Where none has the metric that decides, such as in older workdirs, L1 does.
         """
         with self._clear_errors("read"):
-            scores = {step: self._manager.metrics(step) for step in self.steps()}
+            scores = {step: _numbers(self._manager.metrics(step)) for step in self.steps()}
         for metric in (self.best_by(), DEFAULT_BEST_BY):
             values = {step: goodness(metric, found) for step, found in scores.items()}
             if any(math.isfinite(value) for value in values.values()):
@@ -197,14 +198,14 @@ class Checkpoints:
         latest = self.latest()
         if self._best_by or latest is None:
             return self._best_by or DEFAULT_BEST_BY
-        stored = self.config(latest).get("checkpoint", {}).get("best_by", DEFAULT_BEST_BY)
-        judges = stored in BY_PICTURE and BY_PICTURE[stored].better
+        stored = flatten(self.config(latest)).get("checkpoint.best_by")
+        judges = isinstance(stored, str) and stored in BY_PICTURE and BY_PICTURE[stored].better
         return stored if judges else DEFAULT_BEST_BY
 
     def metrics(self, step: int) -> dict[str, float]:
         """The validation numbers stored at `step`; empty if it was saved between validations."""
         with self._clear_errors("read", step):
-            return dict(self._manager.metrics(step) or {})
+            return _numbers(self._manager.metrics(step))
 
     def progress(self, step: int) -> dict | None:
         """What was saved as the progress at `step`; None in checkpoints of older versions."""
@@ -213,13 +214,16 @@ class Checkpoints:
             return None
         with self._clear_errors("read", step):
             args = ocp.args.Composite(progress=ocp.args.JsonRestore())
-            return self._manager.restore(step, args=args)["progress"] or None
+            return check_plain(self._manager.restore(step, args=args)["progress"]) or None
 
     def config(self, step: int) -> dict:
         """The resolved config stored at `step`."""
         with self._clear_errors("read", step):
             args = ocp.args.Composite(config=ocp.args.JsonRestore())
-            return self._manager.restore(step, args=args)["config"]
+            config = check_plain(self._manager.restore(step, args=args)["config"])
+            if not isinstance(config, dict):
+                raise WorkdirError(f"checkpoint {step} in {self.directory} holds no config")
+            return config
 
     def restore(self, step: int, like: GanState) -> GanState:
         """The state stored at `step`.
@@ -304,6 +308,12 @@ def _reason(error: Exception) -> str:
     if code:
         return os.strerror(int(code[1]))
     return line[:300] or type(error).__name__
+
+
+def _numbers(metrics: Any) -> dict[str, float]:
+    """What was stored as metrics, without what is none."""
+    found = check_plain(metrics) if isinstance(metrics, dict) else {}
+    return {name: value for name, value in found.items() if type(value) in (int, float)}
 
 
 def _check_shapes(found: Any, expected: Any) -> None:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from jaxcolor.errors import WorkdirError
 from jaxcolor.metrics import BADNESS, BY_PICTURE, truth_of
 
 
@@ -40,15 +41,30 @@ class Progress(NamedTuple):
 
     @classmethod
     def restore(cls, stored: dict[str, Any] | None, best_by: str, epochs_done: int) -> "Progress":
-        """What `to_json` gave; anew, as from epoch `epochs_done`, for another metric or None."""
+        """What `to_json` gave; anew, as from epoch `epochs_done`, for another metric or None.
+
+        Raises:
+          WorkdirError: it is nothing of the kind.
+        """
         stored = stored or {}
-        left_out = {
-            "skipped": tuple(stored.get("skipped", ())),  # lacking in older versions
-            "rollbacks": stored.get("rollbacks", 0),
-        }
-        if stored.get("best_by") != best_by:
-            return cls(best_by, epochs_done, epochs_done, **left_out)
-        return cls(**stored | left_out)._replace(best=float(stored["best"]))
+        try:
+            left_out = {
+                "skipped": tuple(stored.get("skipped", ())),  # lacking in older versions
+                "rollbacks": stored.get("rollbacks", 0),
+            }
+            if stored.get("best_by") != best_by:
+                found = cls(best_by, epochs_done, epochs_done, **left_out)
+            else:
+                found = cls(**stored | left_out)._replace(best=float(stored["best"]))
+            counts = (found.last_epoch, found.best_epoch, found.rollbacks, *found.skipped)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            counts = (None,)
+        if not all(type(count) is int for count in counts):
+            raise WorkdirError(
+                "the newest checkpoint's progress is damaged: remove that checkpoint to go on from "
+                "the one before"
+            )
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """Plain values that JSON can hold, infinity included."""

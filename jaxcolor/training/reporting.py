@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxcolor.plain_json import parse_json
+
 SAMPLE_TITLES = ("Input Image", "Ground Truth", "Predicted Image")
 
 
@@ -104,7 +106,7 @@ class RunLog:
 
     def _is_past_metric(self, line: str) -> bool:
         try:
-            return json.loads(line)["step"] <= self.first_step
+            return parse_json(line)["step"] <= self.first_step
         except (ValueError, KeyError, TypeError):  # the half line of a killed run
             return False
 
