@@ -78,7 +78,7 @@ def lab_to_rgb(lab: jax.Array) -> jax.Array:
     Args:
       lab: [..., 3], L in 0..100.
     """
-    channels = [jnp.clip(channel, 0, 1) for channel in _lab_to_linear(*_channels(lab))]
+    channels = [jnp.clip(channel, 0, 1) for channel in lab_to_linear(*_channels(lab))]
     return _stack(*(2 * srgb_signal(channel) - 1 for channel in channels))
 
 
@@ -99,43 +99,62 @@ def fit_chroma(lab: jax.Array) -> jax.Array:
       lab: [..., 3].
     """
     lightness, a, b = _channels(lab)
+    scale = chroma_that_fits(lightness, a, b)
+    return _stack(lightness, scale * a, scale * b)
 
-    def room(scale):
-        return _room(lightness, scale * a, scale * b)
 
-    inside = room(jnp.ones_like(lightness)) >= 0
+def chroma_that_fits(lightness: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
+    """The share of a and b that `fit_chroma` leaves, 0 to 1.
+
+    Args:
+      lightness: L, of any shape, as `a` and `b`.
+      a: of CIELAB.
+      b: of CIELAB.
+    """
+    inside = room(lightness, a, b) >= 0
     scale, slope = _find_surface(*map(jax.lax.stop_gradient, (lightness, a, b)))
     # Newton's step carries the gradient of the surface: d(scale) = -d(room) / (d room / d scale).
-    scale = jnp.clip(scale - room(scale) / jnp.minimum(slope, -_ROUNDING), 0, 1)
-    scale = jnp.where(inside, 1, scale)
-    return _stack(lightness, scale * a, scale * b)
+    left = room(lightness, scale * a, scale * b)
+    scale = jnp.clip(scale - left / jnp.minimum(slope, -_ROUNDING), 0, 1)
+    return jnp.where(inside, 1, scale)
 
 
 def _find_surface(lightness, a, b):
     # The scale with no room left, by halving, within 1 / 2**12; and the slope of room there.
-    def room(scale):
-        return _room(lightness, scale * a, scale * b)
+    def room_at(scale):
+        return room(lightness, scale * a, scale * b)
 
-    def halve(_, ends):
-        low, high = ends
-        middle = (low + high) / 2
-        fits = room(middle) >= 0
-        return jnp.where(fits, middle, low), jnp.where(fits, high, middle)
+    def halve(number, low):
+        middle = low + 0.5 ** (number + 1)
+        return jnp.where(room_at(middle) >= 0, middle, low)
 
     # Unrolled, XLA on a CPU would compute the same halvings again for each that follows.
-    ends = jnp.zeros_like(lightness), jnp.ones_like(lightness)
-    low, high = jax.lax.fori_loop(0, _HALVINGS, halve, ends)
-    return low, (room(high) - room(low)) / (high - low)
+    low = jax.lax.fori_loop(0, _HALVINGS, halve, jnp.zeros_like(lightness))
+    width = 0.5**_HALVINGS
+    return low, (room_at(low + width) - room_at(low)) / width
 
 
-def _room(lightness, a, b):
-    # Linear light between a colour and the nearest face of the cube; negative outside of it.
-    channels = _lab_to_linear(lightness, a, b)
+def room(lightness: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
+    """Linear light between a colour and the nearest face of sRGB's cube; negative outside of it.
+
+    Args:
+      lightness: L in 0..100, of any shape, as `a` and `b`.
+      a: of CIELAB.
+      b: of CIELAB.
+    """
+    channels = lab_to_linear(lightness, a, b)
     rooms = [jnp.minimum(channel, 1 - channel) for channel in channels]
     return jnp.minimum(jnp.minimum(rooms[0], rooms[1]), rooms[2]) + _ROUNDING
 
 
-def _lab_to_linear(lightness, a, b):
+def lab_to_linear(lightness: jax.Array, a: jax.Array, b: jax.Array) -> list[jax.Array]:
+    """Linear light of red, green and blue, of white 1; not clipped.
+
+    Args:
+      lightness: L in 0..100, of any shape, as `a` and `b`.
+      a: of CIELAB.
+      b: of CIELAB.
+    """
     y = (lightness + 16) / 116
     return _mix([_cube(root) for root in (y + a / 500, y, y - b / 200)], _RGB_SHARES)
 

@@ -99,43 +99,55 @@ def join(grey: np.ndarray, chroma: np.ndarray) -> np.ndarray:
 
 def _join_flat(grey, chroma):
     """`join` of [pixels] and [pixels, 2], padded to a size that was compiled already."""
-    count = len(grey)
-    size = BLOCK if count > BLOCK // 32 else BLOCK // 32
-    largest = int(np.iinfo(grey.dtype).max)
-    padded_grey = np.pad(grey.astype(np.int32), (0, size - count))
-    padded = np.pad(chroma.astype(np.float32), ((0, size - count), (0, 0)))
-    tables = jax.tree.map(jnp.asarray, _levels(largest))
-    joined = _join_block(padded_grey, padded, tables, largest=largest)
-    return np.asarray(joined)[:count].astype(grey.dtype)
+    count, largest = len(grey), int(np.iinfo(grey.dtype).max)
+    missing = (BLOCK if count > BLOCK // 32 else BLOCK // 32) - count
+    planes = grey.astype(np.int32), *np.ascontiguousarray(chroma.T, np.float32)
+    padded = [np.pad(plane, (0, missing)) for plane in planes]
+    joined = _join_block(*padded, _on_device(largest), largest=largest)
+    return cv2.merge([np.asarray(channel) for channel in joined]).reshape(-1, 3)[:count]
 
 
+@functools.cache
+def _on_device(largest):
+    return jax.tree.map(jnp.asarray, _levels(largest))
+
+
+# Channel by channel: of what is stacked in between, XLA on a CPU makes programs 3 times as slow.
 @functools.partial(jax.jit, static_argnames="largest")
-def _join_block(grey, chroma, levels, *, largest):
-    light, lightness = levels.light[grey], levels.lightness[grey]
-    first, middle, last = colorspace.LIGHT.tolist()
-
-    lab = jnp.concatenate([lightness[:, None], chroma], axis=-1)
-    fitted = colorspace.fit_chroma(lab)
+def _join_block(grey, a, b, levels, *, largest):
+    lightness = levels.lightness[grey]
+    scale = colorspace.chroma_that_fits(lightness, a, b)
 
     def colour(scale):
-        signal = (colorspace.lab_to_rgb(fitted * jnp.array([1, scale, scale])) + 1) / 2
-        rounded = jnp.rint(signal * largest).astype(jnp.int32)
-        red, blue = rounded[:, 0], rounded[:, 2]
-        # Green, of which lightness knows most, makes up for the rounding of the others.
-        others = first * levels.light[red] + last * levels.light[blue]
-        green = colorspace.srgb_signal(jnp.clip((light - others) / middle, 0, 1))
-        green = jnp.rint(green * largest).astype(jnp.int32)
-        found = others + middle * levels.light[green]
-        fits = (found > levels.low[grey]) & (found < levels.high[grey])
-        return jnp.stack([red, green, blue], axis=-1), fits[:, None]
+        linear = colorspace.lab_to_linear(lightness, scale * a, scale * b)
+        return _round(grey, linear, levels, largest)
 
     def give_way(colours, fits):
-        weaker, weaker_fits = colour(_SECOND_SCALE)
-        greys = jnp.broadcast_to(grey[:, None], colours.shape)
-        return jnp.where(fits, colours, jnp.where(weaker_fits, weaker, greys))
+        weaker, weaker_fits = colour(_SECOND_SCALE * scale)
+        return [
+            jnp.where(fits, strong, jnp.where(weaker_fits, weak, grey))
+            for strong, weak in zip(colours, weaker, strict=True)
+        ]
 
-    colours, fits = colour(1.0)
-    return jax.lax.cond(jnp.all(fits), lambda colours, _: colours, give_way, colours, fits)
+    colours, fits = colour(scale)
+    colours = jax.lax.cond(jnp.all(fits), lambda colours, _: colours, give_way, colours, fits)
+    return [channel.astype(jnp.uint8 if largest == 255 else jnp.uint16) for channel in colours]
+
+
+def _round(grey, linear, levels, largest):
+    """The levels of a colour, and whether their grey is `grey`."""
+    first, middle, last = colorspace.LIGHT.tolist()
+
+    def level(light):
+        signal = colorspace.srgb_signal(jnp.clip(light, 0, 1))
+        return jnp.rint(signal * largest).astype(jnp.int32)
+
+    red, blue = level(linear[0]), level(linear[2])
+    # Green, of which lightness knows most, makes up for the rounding of the others.
+    others = first * levels.light[red] + last * levels.light[blue]
+    green = level((levels.light[grey] - others) / middle)
+    found = others + middle * levels.light[green]
+    return [red, green, blue], (found > levels.low[grey]) & (found < levels.high[grey])
 
 
 def resize_rows(field: np.ndarray, height: int, width: int, rows: int):
