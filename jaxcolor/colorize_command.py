@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     add("--side-by-side", action="store_true", help="before | after in one picture")
     quality = f"1 to 100, of JPEG and WebP; default: {picture_files.QUALITY}"
     add("--quality", type=int, default=picture_files.QUALITY, metavar="N", help=quality)
-    add("--keep-metadata", action="store_true", help="camera, time, place, author, resolution")
+    add("--keep-metadata", action="store_true", help="EXIF and XMP: camera, time, place, author")
     add("--batch_size", type=int, default=0, help="default: 1 on a CPU, 8 on accelerators")
     limit = f"largest picture that is read; default: {picture_files.MAX_PIXELS}"
     add("--max_pixels", type=int, default=picture_files.MAX_PIXELS, metavar="N", help=limit)

@@ -8,6 +8,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from jaxcolor.colorize import deep_files, picture_files
@@ -196,19 +197,45 @@ def test_metadata_is_kept_on_request_alone(kind):
     assert ExifTags.Base.Artist not in bare
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
-def test_xmp_is_kept_on_request_without_the_rotation_that_was_applied(kind):
+def with_xmp(xmp, kind, pixels):
+    """A file with XMP, written by others than ours."""
+    if kind == "TIFF" and pixels.dtype == np.uint16:
+        buffer = io.BytesIO()
+        tifffile.imwrite(buffer, pixels, photometric="rgb", extratags=[(700, 1, len(xmp), xmp, 1)])
+        return buffer.getvalue()
+    if kind == "TIFF":
+        return file_of(Image.fromarray(pixels), kind, tiffinfo={700: xmp})
+    if kind == "PNG":
+        data = cv2.imencode(".png", pixels[..., ::-1])[1].tobytes()
+        body = b"iTXt" + b"XML:com.adobe.xmp\0\0\0\0\0" + xmp
+        chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+        return data[:33] + chunk + data[33:]
+    return file_of(Image.fromarray(pixels), kind, xmp=xmp)
+
+
+def xmp_of(data):
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    return image.info.get("xmp")
+
+
+@pytest.mark.parametrize(
+    ("kind", "pixels"),
+    [(kind, COLOURS) for kind in ("JPEG", "WEBP", "PNG", "TIFF")]
+    + [(kind, DEEP) for kind in ("PNG", "TIFF")],
+)
+def test_xmp_is_kept_on_request_without_the_rotation_that_was_applied(kind, pixels):
     xmp = (
         b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6" by="somebody"/>'
         b"<xmp:Thumbnails>old</xmp:Thumbnails></x:xmpmeta>"
     )
-    found = picture_files.read(file_of(Image.fromarray(COLOURS), kind, xmp=xmp))
+    found = picture_files.read(with_xmp(xmp, kind, pixels))
     data = picture_files.encode(found.pixels, found, keep_metadata=True)
     expected = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a by="somebody"/></x:xmpmeta>'
-    assert b" ".join(Image.open(io.BytesIO(data)).info["xmp"].split()) == expected
-    assert picture_files.read(data).pixels.shape == found.pixels.shape == (*COLOURS.shape[1::-1], 3)
-    bare = Image.open(io.BytesIO(picture_files.encode(found.pixels, found)))
-    assert "xmp" not in bare.info
+    assert b" ".join(xmp_of(data).split()) == expected
+    again = picture_files.read(data).pixels
+    assert (again.shape, again.dtype) == (found.pixels.shape, pixels.dtype)
+    assert xmp_of(picture_files.encode(found.pixels, found)) is None
 
 
 def test_xmp_does_not_turn_a_picture_that_exif_says_is_upright():

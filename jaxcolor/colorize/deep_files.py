@@ -8,7 +8,7 @@ import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin
 
 _PNG_DEPTH_AT = 24  # in the header chunk, which comes first
-_BITS, _PROFILE = 258, 34675
+_BITS, _PROFILE, _XMP = 258, 34675, 700
 _INCH = 2
 _RGB, _DEFLATE = 2, 8
 
@@ -56,6 +56,7 @@ def encode(
     profile: bytes | None,
     exif: bytes = b"",
     dpi: tuple[float, float] | None = None,
+    xmp: bytes = b"",
 ) -> bytes:
     """A file of 16 bits a channel.
 
@@ -65,12 +66,18 @@ def encode(
       profile: ICC profile.
       exif: as Pillow serialises it.
       dpi: pixels per inch, across and down.
+      xmp: to be kept with it.
     """
     make = {"PNG": _encode_png, "TIFF": encode_tiff}[kind]
-    return make(pixels, profile, exif, dpi)
+    return make(pixels, profile, exif, dpi, xmp)
 
 
-def _encode_png(pixels, profile, exif, dpi):
+def png_xmp(xmp: bytes) -> bytes:
+    """The body of the iTXt chunk that holds XMP: its keyword, not compressed, in no language."""
+    return b"XML:com.adobe.xmp" + bytes(5) + xmp
+
+
+def _encode_png(pixels, profile, exif, dpi, xmp):
     order = [2, 1, 0, 3][: pixels.shape[2]]
     data = cv2.imencode(".png", pixels[..., order])[1].tobytes()
     chunks = []
@@ -80,6 +87,8 @@ def _encode_png(pixels, profile, exif, dpi):
         chunks.append((b"pHYs", struct.pack(">IIB", *(round(x / 0.0254) for x in dpi), 1)))
     if exif:
         chunks.append((b"eXIf", exif.removeprefix(b"Exif\0\0")))
+    if xmp:
+        chunks.append((b"iTXt", png_xmp(xmp)))
     packed = b"".join(
         struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
         for name, body in chunks
@@ -93,6 +102,7 @@ def encode_tiff(
     profile: bytes | None = None,
     exif: bytes = b"",
     dpi: tuple[float, float] | None = None,
+    xmp: bytes = b"",
 ) -> bytes:
     """A deflated little-endian TIFF, as libtiff reads it, of 8 or 16 bits a channel.
 
@@ -101,6 +111,7 @@ def encode_tiff(
       profile: ICC profile.
       exif: as Pillow serialises it.
       dpi: pixels per inch, across and down.
+      xmp: to be kept with it.
     """
     height, width, channels = pixels.shape
     strip = zlib.compress(np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<")))
@@ -115,6 +126,9 @@ def encode_tiff(
     if profile:
         tags.tagtype[_PROFILE] = 7
         tags[_PROFILE] = profile
+    if xmp:
+        tags.tagtype[_XMP] = 1
+        tags[_XMP] = xmp
     if exif:
         _add_exif(tags, exif)
     tags.tagtype[273] = tags.tagtype[279] = 4

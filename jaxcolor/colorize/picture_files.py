@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
 
 from jaxcolor.colorize import deep_files
 from jaxcolor.data.picture_tags import check_exif, check_tags
@@ -44,7 +44,7 @@ class Picture(NamedTuple):
       converted: whether `pixels` were converted from that profile, and results are to be back.
       exif: of the photograph, b"" for none.
       dpi: pixels per inch across and down, if the file says.
-      xmp: as the file has it, b"" for none; JPEG and WebP are written with it, others without.
+      xmp: as the file has it, b"" for none.
       note: what the user should know about how it was read, or "".
     """
 
@@ -136,22 +136,25 @@ def encode(
       quality: 1 to 100, of JPEG, whose colours are not subsampled, and WebP, which 100 makes
         lossless.
       keep_metadata: carry over what the photograph says of itself: camera, time, place, author,
-        copyright, resolution. Never its thumbnail.
+        copyright, resolution, in EXIF and XMP. Never its thumbnail, nor XMP that does not fit into
+        one segment of a JPEG; BMP has room for nothing but the resolution.
     """
     exif = like.exif if keep_metadata else b""
     dpi = like.dpi if keep_metadata else None
+    xmp = _of_the_result(like.xmp) if keep_metadata else b""
     if pixels.dtype == np.uint16:
-        return deep_files.encode(pixels, like.format, like.profile, exif, dpi)
+        return deep_files.encode(pixels, like.format, like.profile, exif, dpi, xmp)
     image = Image.fromarray(pixels)
     if like.converted:
         image = _from_srgb(image, like.profile)
     if like.format == "TIFF":  # Pillow cannot compress one that has EXIF
-        return deep_files.encode_tiff(np.asarray(image), like.profile, exif, dpi)
+        return deep_files.encode_tiff(np.asarray(image), like.profile, exif, dpi, xmp)
     options = {"icc_profile": like.profile, "exif": exif or None, "dpi": dpi}
-    if keep_metadata and like.format in ("JPEG", "WEBP"):
-        xmp = _of_the_result(like.xmp)
-        fits = like.format != "JPEG" or len(xmp) <= _JPEG_XMP_BYTES
-        options["xmp"] = xmp if xmp and fits else None
+    if xmp and like.format == "PNG":
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add(b"iTXt", deep_files.png_xmp(xmp))
+    elif xmp and (like.format == "WEBP" or len(xmp) <= _JPEG_XMP_BYTES):
+        options["xmp"] = xmp
     options |= {
         "JPEG": {"quality": quality, "subsampling": "4:4:4"},
         "WEBP": {"quality": quality, "lossless": quality == 100, "exact": True},
@@ -214,6 +217,7 @@ def _read_deep(image, data):
     if not deep_files.is_deep(image, data):
         return None
     metadata = {"format": image.format, "exif": _exif(image), "dpi": _dpi(image)}
+    metadata["xmp"] = _xmp(image)
     orientation = 1 if image.format == "TIFF" else _orientation(image)  # OpenCV turns TIFFs
     pixels = deep_files.decode(data)
     if pixels is None:
