@@ -72,6 +72,12 @@ OPTIONS = {
     "at_least": {"type": float, "help": "fail if our fastest is not so many times naive JAX"},
     "steps": {"type": _one_or_more, "help": "training steps of one sample"},
     "devices": {"type": _one_or_more, "nargs": "+", "help": "how many devices share a batch"},
+    "gradient_dtype": {"choices": DTYPES, "help": "what devices add gradients in"},
+    "shard_optimizer": {
+        "nargs": "+",
+        "choices": ("no", "yes"),
+        "help": "each device holds its part of Adam's moments",
+    },
     "data": {"help": "folder with train/ and val/; the demo set if left out"},
     "pictures": {"type": _one_or_more, "help": "pictures of the demo set"},
     "format": {"nargs": "+", "choices": ("png", "jpeg"), "help": "of the demo set's files"},

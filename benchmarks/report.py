@@ -225,8 +225,11 @@ def write_scaling(result: dict[str, Any], picture: Path) -> list[str]:
             losses, parameters = table["loss_differences"], table["parameter_differences"]
             differences = (f"{losses[count]:.1e}", f"{parameters[count]:.1e}")
             relative = f"{table['relative'][name]:.2f}"
-            rows.append((count, *differences, spread(seconds, scale=1e3), relative))
-        head = ("devices", "loss, relative", "parameter", "ms, median (quartiles)", "of the first")
+            held = table.get("state_bytes", {}).get(count)  # older results lack it
+            held = "" if held is None else f"{held / 1e6:.1f}"
+            rows.append((count, *differences, held, spread(seconds, scale=1e3), relative))
+        head = ("devices", "loss, relative", "parameter", "state, MB each")
+        head += ("ms, median (quartiles)", "of the first")
         lines += [f"### {table['title']}", "", *markdown_table(head, rows), ""]
         lines += [f"- {others_line(table)}", ""]
     return lines

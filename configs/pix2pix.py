@@ -106,6 +106,7 @@ def get_config() -> ConfigDict:
         {
             "epochs": 100,
             "batch_size": 4,
+            "accumulate_steps": 1,  # parts of a device's batch, for batches larger than memory
             "update_order": "simultaneous",  # or "sequential"
             "generator_updates": 1,  # for each of the discriminator
             "color_space": "rgb",  # or "lab", "ab": what the networks see of a colour
@@ -130,7 +131,13 @@ def get_config() -> ConfigDict:
             "metrics": ("ssim", "chroma_ratio", "colourfulness_difference"),  # besides L1, PSNR
         }
     )
-    config.parallel = ConfigDict({"backend": "shard_map"})  # or "pmap"
+    config.parallel = ConfigDict(
+        {
+            "backend": "shard_map",  # or "pmap"
+            "gradient_dtype": "float32",  # or "bfloat16": what devices add up
+            "shard_optimizer": False,  # True: each device holds its part of Adam's moments
+        }
+    )
 
     # What replaces the above without data.path, unless set on the command line: full depth and a
     # quarter of the width, and a larger learning rate that falls, to colour in minutes on a CPU.

@@ -124,10 +124,12 @@ def build(values: dict[str, Any]) -> Experiment:
     losses = _read_losses(values, settings)
     if not losses.adversarial:
         values = {name: x for name, x in values.items() if name not in DISCRIMINATOR_SECTIONS}
-    devices = parallel.DataParallel(**settings.parallel._asdict())
-    devices.check_batch_size(settings.train.batch_size, "train.batch_size")
+    devices = parallel.DataParallel(backend=settings.parallel.backend)
+    parts = settings.train.accumulate_steps
+    devices.check_batch_size(settings.train.batch_size, "train.batch_size", parts)
     perceptual = bind_lpips(settings.evaluation.computed, settings.data.image_size)
     generator, discriminator = _build_networks(values, settings)
+    _check_accumulation(parts, {"generator": generator, "discriminator": discriminator})
     data = open_data(values, settings)
     _check_condition(settings, data)
     training = data.splits.sources["train"]
@@ -218,6 +220,17 @@ def _check_condition(settings: Settings, data: DataSet) -> None:
         )
 
 
+def _check_accumulation(parts: int, modules: dict[str, Any]) -> None:
+    """Raises ConfigError if a network would see that its batch comes in parts."""
+    for name, module in modules.items():
+        # NazeriGenerator has no other norm.
+        if parts > 1 and module is not None and getattr(module, "norm", "batch") == "batch":
+            raise ConfigError(
+                f"train.accumulate_steps {parts} needs {name}.norm=instance or none: batch norm "
+                "would take its statistics of each part, not of the batch"
+            )
+
+
 def _build_networks(
     values: dict, settings: Settings
 ) -> tuple[UNet | NazeriGenerator, PatchGAN | None]:
@@ -285,6 +298,9 @@ def _bind_functions(values, settings, modules, plan, data, perceptual=None) -> F
             update=settings.train.update_order,
             coding=coding,
             generator_updates=settings.train.generator_updates,
+            accumulate_steps=settings.train.accumulate_steps,
+            gradient_dtype=settings.parallel.gradient_dtype,
+            shard_optimizer=settings.parallel.shard_optimizer,
             axis_name=parallel.AXIS,
             learning_rates=lambda step: {
                 f"{name.removesuffix('_optimizer')}/learning_rate": rate(step)

@@ -6,6 +6,7 @@ replicated parameters would be summed a second time by shard_map itself.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,6 +17,7 @@ from jaxcolor.errors import ConfigError
 
 AXIS = "data"
 BACKENDS = ("shard_map", "pmap")
+_WHOLE = P()  # on every device
 
 
 class DataParallel:
@@ -40,11 +42,16 @@ class DataParallel:
         """How many devices share a batch."""
         return len(self.devices)
 
-    def check_batch_size(self, batch_size: int, key: str) -> None:
-        """Raises ConfigError unless `batch_size` (the value of `key`) divides by the devices."""
-        if batch_size < 1 or batch_size % self.device_count:
+    def check_batch_size(self, batch_size: int, key: str, parts: int = 1) -> None:
+        """Raises ConfigError unless `batch_size` (the value of `key`) divides by the devices.
+
+        With `parts` each device's part of it is to be taken in so many further ones.
+        """
+        if batch_size < 1 or batch_size % (self.device_count * parts):
+            further = f" times train.accumulate_steps {parts}" if parts > 1 else ""
             raise ConfigError(
                 f"{key} {batch_size} must be a positive multiple of the {self.device_count} devices"
+                f"{further}"
             )
 
     def replicate(self, tree):
@@ -55,21 +62,34 @@ class DataParallel:
         """`batch` with the first axis of every array divided over the devices."""
         return jax.device_put(batch, self.sharded)
 
-    def wrap(self, step: Callable, *, donate_state: bool = False) -> Callable:
+    def wrap(
+        self,
+        step: Callable,
+        *,
+        donate_state: bool = False,
+        state_specs: Any = _WHOLE,
+        out_specs: Any = _WHOLE,
+    ) -> Callable:
         """`step(state, batch, rng)`, jitted, run on every device's part of the batch.
 
-        State and rng are replicated, and so is everything the step returns: its `pmean`s over
-        `data` must have made it the same on every device.
+        The rng is replicated. So are the state and everything the step returns, unless told
+        otherwise: its `pmean`s over `data` must have made it the same on every device.
 
         Args:
           step: per-device function of (state, batch, rng) that may use the axis `data`.
           donate_state: let the step reuse the memory of the state it is given.
+          state_specs: PartitionSpecs of the state, for "shard_map" alone.
+          out_specs: those of what the step returns, likewise.
         """
         donated = (0,) if donate_state else ()
         if self.backend == "pmap":
             return self._pmap(step, donated)
         mapped = jax.shard_map(
-            step, mesh=self.mesh, in_specs=(P(), P(AXIS), P()), out_specs=P(), check_vma=False
+            step,
+            mesh=self.mesh,
+            in_specs=(state_specs, P(AXIS), P()),
+            out_specs=out_specs,
+            check_vma=False,
         )
         return jax.jit(mapped, donate_argnums=donated)
 

@@ -9,7 +9,7 @@ from jaxcolor.data.conditions import LINE_STRENGTH, LINE_THICKNESS
 from jaxcolor.errors import ConfigError
 from jaxcolor.metrics import BY_PICTURE, DISTANCES, truth_of
 from jaxcolor.models.conv_lowering import LOWERINGS
-from jaxcolor.training import steps
+from jaxcolor.training import steps, updates
 from jaxcolor.training.rollbacks import POLICIES
 
 COMPUTE_DTYPES = ("float32", "bfloat16")
@@ -78,6 +78,7 @@ class TrainSettings(NamedTuple):
     Attributes:
       epochs: passes over the pictures.
       batch_size: over all devices.
+      accumulate_steps: in how many parts each device takes its pictures, see `steps.train_step`.
       update_order: see `steps.train_step`, like the next.
       generator_updates: of the generator, after each of the discriminator.
       color_space: of what the generator gives and the discriminator sees, a key of
@@ -93,6 +94,7 @@ class TrainSettings(NamedTuple):
 
     epochs: int
     batch_size: int
+    accumulate_steps: int = 1
     update_order: str = "simultaneous"
     generator_updates: int = 1
     color_space: str = "rgb"
@@ -138,9 +140,11 @@ class EvaluationSettings(NamedTuple):
 
 
 class ParallelSettings(NamedTuple):
-    """Section `parallel`."""
+    """Section `parallel`: see `parallel.DataParallel` and `updates.Exchange`."""
 
     backend: str = "shard_map"
+    gradient_dtype: str = "float32"
+    shard_optimizer: bool = False
 
 
 class Settings(NamedTuple):
@@ -208,12 +212,15 @@ def _check_choices(settings: Settings) -> None:
         "train.compute_dtype": COMPUTE_DTYPES,
         "train.lowering": LOWERINGS,
         "train.on_nan": POLICIES,
+        "parallel.gradient_dtype": updates.GRADIENT_DTYPES,
         "evaluation.statistics": steps.INFERENCE_STATISTICS,
     }
     for key, allowed in choices.items():
         value = _value(settings, key)
         if value not in allowed:
             raise ConfigError(f"{key} {value!r} is none of {', '.join(allowed)}")
+    if settings.parallel.shard_optimizer and settings.parallel.backend != "shard_map":
+        raise ConfigError("parallel.shard_optimizer needs parallel.backend=shard_map")
 
 
 def _check_metrics(settings: Settings) -> None:
@@ -250,6 +257,7 @@ def _check_minima(settings: Settings) -> None:
     minima = {
         "train.epochs": 1,
         "train.batch_size": 1,
+        "train.accumulate_steps": 1,
         "train.generator_updates": 1,
         "train.log_every": 1,
         "train.max_rollbacks": 0,

@@ -20,13 +20,15 @@ FREE_ON_RESUME = (
     "loader.",
     "checkpoint.",
     "evaluation.",
-    "parallel.",
+    "parallel.backend",
+    "parallel.shard_optimizer",
     "train.log_every",
     "train.early_stopping_epochs",
     "train.on_nan",
     "train.max_rollbacks",
     "train.watchdog_seconds",
     "train.lowering",
+    "train.accumulate_steps",
 )
 
 # Keys that a config may lack, as those of older checkpoints do, and what they stand for.
@@ -35,6 +37,7 @@ NEW_KEYS = {
     "losses.real_label": 1.0,
     "train.color_space": "rgb",
     "train.generator_updates": 1,
+    "parallel.gradient_dtype": "float32",
     "generator.architecture": "unet",
     "generator.plain_bias": False,
 }
@@ -67,7 +70,8 @@ def initial_state(experiment: Experiment, workdir: Path, checkpoints: Checkpoint
         print(f"resuming {workdir} at step {latest} of {experiment.plan.total_steps}")
         return checkpoints.restore(latest, like=describe_state(experiment))
     # Jitted, the forward passes that only tell the shapes are never computed.
-    create = jax.jit(experiment.functions.create_state, out_shardings=experiment.devices.replicated)
+    placed = jax.tree.map(lambda x: x.sharding, describe_state(experiment))
+    create = jax.jit(experiment.functions.create_state, out_shardings=placed)
     state = create(jax.random.fold_in(jax.random.key(experiment.config["seed"]), 0))
     return _take_weights(experiment, state) if experiment.config["init_from"] else state
 

@@ -245,11 +245,15 @@ def test_a_preemption_costs_the_way_out_and_the_way_back():
 
 
 def test_any_number_of_devices_trains_alike():
-    table = table_of("scaling", "--devices", "1", "2", "--batch_size=2", "--repetitions=2")
+    words = ("--devices", "1", "2", "--batch_size=2", "--repetitions=2", "--shard_optimizer=yes")
+    table = table_of("scaling", *words)
     assert table["simulated"]
     assert table["loss_differences"]["1"] == 0
     assert table["loss_differences"]["2"] < 1e-4
     assert table["relative"]["jaxcolor float32 1 devices"] == 1
+    held = table["state_bytes"]
+    # Of parameters and two moments, two devices hold a whole and two halves each: 2/3.
+    assert held["2"] / held["1"] == pytest.approx(2 / 3, rel=0.01)
 
 
 def test_peak_memory_is_of_processes_of_their_own(capsys):

@@ -35,8 +35,10 @@ LAYERS = {
     2: [
         "training.state",
         "training.optimizers",
+        "training.sharding",
         "training.updates",
         "training.adversary",
+        "training.gradients",
         "training.steps",
     ],
     3: [

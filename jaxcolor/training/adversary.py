@@ -1,4 +1,4 @@
-"""The discriminator's half of a training step, and what it tells the generator of a fake.
+"""What the discriminator makes of true pictures and fakes: its gradients, and its verdict.
 
 Pictures are as the networks see them: see `color_coding`.
 """
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jaxcolor import losses as loss_functions
 from jaxcolor.training.state import NetworkState
-from jaxcolor.training.updates import apply_gradients, average, norm
+from jaxcolor.training.updates import Found
 
 
 class Judge(NamedTuple):
@@ -29,33 +29,39 @@ class Judge(NamedTuple):
         return self.apply(params, batch_stats, self.condition, picture, axis_name=self.axis_name)
 
 
-def update_simultaneously(judge: Judge, state: NetworkState, target, fake, optimizer, losses):
-    """Updated discriminator, cotangent of the fake, metrics; one forward on the fake."""
-    weight = losses.discriminator
+class Verdict(NamedTuple):
+    """What the discriminator made of true pictures and fakes.
+
+    Attributes:
+      found: its own gradients, statistics and metrics.
+      teach: discriminator, which may be the updated one -> what `judge_fake` gives.
+    """
+
+    found: Found
+    teach: Callable[[NetworkState], tuple[jax.Array, jax.Array]]
+
+
+def judge_simultaneously(judge: Judge, state: NetworkState, target, fake, losses) -> Verdict:
+    """The verdict of one forward on the fake, shared with the generator, which awaits no update."""
     real = _judge_real(judge, state, target, losses)
     logits, pullback, stats = jax.vjp(
         lambda params, picture: judge(params, real[1], picture), state.params, fake, has_aux=True
     )
     fake_loss, as_fake = _loss_and_cotangent(logits, real=False)
     adversarial, as_real = _loss_and_cotangent(logits, real=True)
-    fake_half = (pullback(weight * as_fake)[0], logits, fake_loss, stats)
-    metrics = {"generator/adversarial": adversarial}
-    state, metrics = _finish(judge, state, real, fake_half, optimizer, weight, metrics)
-    return state, pullback(as_real)[1], metrics
+    fake_half = (pullback(losses.discriminator * as_fake)[0], logits, fake_loss, stats)
+    return _join(real, fake_half, losses, lambda _: (pullback(as_real)[1], adversarial))
 
 
-def update_sequentially(judge: Judge, state: NetworkState, target, fake, optimizer, losses):
+def judge_sequentially(judge: Judge, state: NetworkState, target, fake, losses) -> Verdict:
     """The same with the fake judged again, for the generator, by the updated discriminator."""
-    weight = losses.discriminator
     real = _judge_real(judge, state, target, losses)
     logits, pullback, stats = jax.vjp(
         lambda params: judge(params, real[1], fake), state.params, has_aux=True
     )
     fake_loss, as_fake = _loss_and_cotangent(logits, real=False)
-    fake_half = (pullback(weight * as_fake)[0], logits, fake_loss, stats)
-    state, metrics = _finish(judge, state, real, fake_half, optimizer, weight, {})
-    cotangent, adversarial = judge_fake(judge, state, fake)
-    return state, cotangent, metrics | {"generator/adversarial": adversarial}
+    fake_half = (pullback(losses.discriminator * as_fake)[0], logits, fake_loss, stats)
+    return _join(real, fake_half, losses, lambda updated: judge_fake(judge, updated, fake))
 
 
 def judge_fake(judge: Judge, state: NetworkState, fake) -> tuple[jax.Array, jax.Array]:
@@ -87,14 +93,14 @@ def _judge_real(judge, state: NetworkState, target, losses):
     return pullback(losses.discriminator * cotangent)[0], stats, metrics
 
 
-def _finish(judge, state, real, fake, optimizer, weight, metrics):
-    """The updated discriminator and all its metrics, from both halves of its gradient."""
+def _join(real, fake, losses, teach) -> Verdict:
+    """The verdict of both halves."""
     (real_gradients, _, real_metrics), (fake_gradients, fake_logits, fake_loss, stats) = real, fake
-    gradients = average(jax.tree.map(jnp.add, real_gradients, fake_gradients), judge.axis_name)
-    metrics |= real_metrics | {
+    gradients = jax.tree.map(jnp.add, real_gradients, fake_gradients)
+    metrics = real_metrics | {
         "discriminator/fake": fake_loss,
-        "discriminator/loss": weight * (real_metrics["discriminator/real"] + fake_loss),
+        "discriminator/loss": losses.discriminator
+        * (real_metrics["discriminator/real"] + fake_loss),
         "discriminator/accuracy_fake": jnp.mean(fake_logits <= 0),
-        "discriminator/gradient_norm": norm(gradients),
     }
-    return apply_gradients(state, gradients, stats, optimizer), metrics
+    return Verdict(Found(gradients, stats, metrics), teach)

@@ -6,7 +6,6 @@ Pictures come as uint8, or as floats in [-1, 1], [batch, height, width, channels
 """
 
 import functools
-import operator
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -15,7 +14,6 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcolor import colorspace
-from jaxcolor import losses as loss_functions
 from jaxcolor import metrics as picture_metrics
 from jaxcolor.color_coding import (
     CODINGS,
@@ -24,9 +22,8 @@ from jaxcolor.color_coding import (
     lightness_of_picture,
 )
 from jaxcolor.errors import ConfigError
-from jaxcolor.training import adversary
-from jaxcolor.training.state import GanState, Networks, NetworkState, Optimizers
-from jaxcolor.training.updates import apply_gradients, average, norm
+from jaxcolor.training import gradients, updates
+from jaxcolor.training.state import GanState, Networks, Optimizers
 
 UPDATES = ("simultaneous", "sequential")
 INFERENCE_STATISTICS = ("picture", "running")
@@ -75,6 +72,9 @@ def train_step(
     learning_rates: Callable[[jax.Array], dict[str, jax.Array]] = lambda step: {},
     coding: ColorCoding = CODINGS["rgb"],
     generator_updates: int = 1,
+    accumulate_steps: int = 1,
+    gradient_dtype: str = "float32",
+    shard_optimizer: bool = False,
 ) -> tuple[GanState, dict[str, jax.Array]]:
     """The state after one update of both networks, and the metrics of the state before it.
 
@@ -97,82 +97,76 @@ def train_step(
       generator_updates: of the generator on this batch, after the one of the discriminator. Each
         after the first has its own forward, with dropout of its own, and the metrics are those of
         the first. More than one needs "sequential".
+      accumulate_steps: in how many parts the device's pictures are taken, one after the other, so
+        that only one part's intermediate results need memory. The gradients are their means, and
+        dropout's masks those of the whole. "sequential" then costs one more forward of the
+        generator, and batch norm would see the parts only.
+      gradient_dtype: see `updates.Exchange`.
+      shard_optimizer: see there; the optimizer states are this device's part then.
     """
-    condition = colorspace.to_signed(batch["condition"])
-    target = coding.encode(colorspace.to_signed(batch["target"]))
-    keys = picture_keys(rng, state.step, len(condition), axis_name)
-    generate = functools.partial(_generate, networks.generator.apply, condition, axis_name)
-    finish = functools.partial(
-        _update_generator, target=target, losses=losses, optimizer=optimizers.generator
-    )
-
-    forward = generate(state.generator, keys)
-    discriminator, cotangent, metrics = state.discriminator, None, {}
-    if losses.adversarial:
-        judge = adversary.Judge(networks.discriminator.apply, condition, axis_name)
-        halves = {
-            "simultaneous": adversary.update_simultaneously,
-            "sequential": adversary.update_sequentially,
-        }
-        discriminator, cotangent, metrics = halves[update](
-            judge, state.discriminator, target, forward[0], optimizers.discriminator, losses
+    see = functools.partial(_see, coding=coding)
+    if accumulate_steps == 1:  # then once is enough
+        batch, see = see(batch), lambda part: part
+    keys = picture_keys(rng, state.step, len(batch["condition"]), axis_name)
+    part = {"condition": batch["condition"], "target": batch["target"], "keys": keys}
+    task = gradients.Task(networks, losses, update, axis_name, see)
+    exchange = updates.Exchange(axis_name, gradient_dtype, shard_optimizer)
+    finish = {
+        name: functools.partial(
+            updates.update_network, name, optimizer=optimizer, exchange=exchange
         )
-    generator, metrics = finish(state.generator, forward, cotangent, metrics, axis_name=axis_name)
+        for name, optimizer in optimizers._asdict().items()
+    }
+    generator, discriminator, metrics = (
+        _update_at_once(task, state, part, finish)
+        if accumulate_steps == 1
+        else _update_by_parts(task, state, part, finish, accumulate_steps)
+    )
     for repetition in range(1, generator_updates):
-        again = jax.vmap(functools.partial(jax.random.fold_in, data=_AGAIN + repetition))(keys)
-        forward = generate(generator, again)
-        cotangent, adversarial = adversary.judge_fake(judge, discriminator, forward[0])
-        unused = {"generator/adversarial": adversarial}
-        generator, _ = finish(generator, forward, cotangent, unused, axis_name=axis_name)
-    metrics = average(metrics, axis_name) | learning_rates(state.step)
+        fold = functools.partial(jax.random.fold_in, data=_AGAIN + repetition)
+        again = part | {"keys": jax.vmap(fold)(keys)}
+        find = functools.partial(gradients.of_generator_anew, task, generator, discriminator)
+        found = gradients.mean_over_parts(find, again, accumulate_steps)
+        generator, _ = finish["generator"](generator, found)
+    metrics = updates.average(metrics, exchange) | learning_rates(state.step)
     return GanState(state.step + 1, generator, discriminator), metrics
 
 
-def _generate(apply, condition, axis_name, state: NetworkState, keys):
-    """The fake, its pullback to the parameters, and the new running statistics."""
-
-    @jax.named_scope("generator")
-    def generate(params):
-        options = {"axis_name": axis_name, "dropout_keys": keys}
-        return apply(params, state.batch_stats, condition, **options)
-
-    return jax.vjp(generate, state.params, has_aux=True)
-
-
-def _update_generator(
-    state: NetworkState, forward, cotangent, metrics, *, target, losses, optimizer, axis_name
-):
-    """The updated generator, and `metrics` with its own.
-
-    Args:
-      state: of the generator.
-      forward: what `_generate` gave.
-      cotangent: of the adversarial loss; None without.
-      metrics: with "generator/adversarial", if there is one.
-      target: what the fake should be.
-      losses: weights.
-      optimizer: of the generator.
-      axis_name: device axis, or None.
-    """
-    fake, pullback, batch_stats = forward
-    terms = [] if cotangent is None else [(losses.adversarial, "adversarial", cotangent)]
-    for name in ("l1", "l2"):
-        weight, function = getattr(losses, name), getattr(loss_functions, name)
-        if weight:
-            metrics[f"generator/{name}"], gradient = jax.value_and_grad(function)(fake, target)
-            terms.append((weight, name, gradient))
-        elif name == "l1":  # reported in any case, so that runs compare
-            metrics["generator/l1"] = function(fake, target)
-    gradients = average(pullback(_sum(weight * x for weight, _, x in terms))[0], axis_name)
-    metrics |= {
-        "generator/loss": _sum(weight * metrics[f"generator/{name}"] for weight, name, _ in terms),
-        "generator/gradient_norm": norm(gradients),
-    }
-    return apply_gradients(state, gradients, batch_stats, optimizer), metrics
+def _update_at_once(task, state, part, finish):
+    """Both updated networks and the metrics; one forward of the generator serves both."""
+    forward = gradients.generate(task, state.generator, part)
+    discriminator, taught, metrics = state.discriminator, None, {}
+    if task.losses.adversarial:
+        verdict = gradients.judge(task, state.discriminator, part, forward[0])
+        discriminator, metrics = finish["discriminator"](discriminator, verdict.found)
+        taught = verdict.teach(discriminator)
+    found = gradients.of_generator(task, forward, part, taught)
+    generator, more = finish["generator"](state.generator, found)
+    return generator, discriminator, metrics | more
 
 
-def _sum(terms):
-    return functools.reduce(operator.add, terms)
+def _update_by_parts(task, state, pictures, finish, count):
+    """The same of one part of the pictures after the other."""
+    average = functools.partial(gradients.mean_over_parts, pictures=pictures, count=count)
+    discriminator, metrics = state.discriminator, {}
+    if task.losses.adversarial and task.update == "simultaneous":
+        found, of_generator = average(functools.partial(gradients.of_both_anew, task, state))
+        discriminator, metrics = finish["discriminator"](discriminator, found)
+    else:
+        if task.losses.adversarial:
+            found = average(functools.partial(gradients.of_discriminator_anew, task, state))
+            discriminator, metrics = finish["discriminator"](discriminator, found)
+        find = functools.partial(gradients.of_generator_anew, task, state.generator, discriminator)
+        of_generator = average(find)
+    generator, more = finish["generator"](state.generator, of_generator)
+    return generator, discriminator, metrics | more
+
+
+def _see(part: dict[str, jax.Array], coding: ColorCoding) -> dict[str, jax.Array]:
+    """The same pictures as the networks see them."""
+    condition = colorspace.to_signed(part["condition"])
+    target = coding.encode(colorspace.to_signed(part["target"]))
+    return part | {"condition": condition, "target": target}
 
 
 def picture_keys(
