@@ -25,8 +25,8 @@ def is_deep(image: Image.Image, data: bytes) -> bool:
     return image.format == "TIFF" and set(image.tag_v2.get(_BITS, ())) == {16}
 
 
-def decode(data: bytes) -> np.ndarray | None:
-    """uint16 [height, width, 1, 3 or 4], of TIFFs upright; None if it is of another kind."""
+def decode_png(data: bytes) -> np.ndarray | None:
+    """uint16 [height, width, 1, 3 or 4], as it is stored; None if OpenCV will not have it."""
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
@@ -35,19 +35,7 @@ def decode(data: bytes) -> np.ndarray | None:
         return None
     if pixels.ndim == 2:
         return pixels[..., None]
-    order = [2, 1, 0, 3][: pixels.shape[2]] if pixels.shape[2] > 2 else slice(None)
-    return pixels[..., order]
-
-
-def turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """The picture upright, of one stored with this EXIF orientation, 1 to 8."""
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.transpose(1, 0, 2)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    return pixels
+    return pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
 
 
 def encode(

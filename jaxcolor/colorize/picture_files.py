@@ -15,6 +15,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
 
 from jaxcolor.colorize import deep_files
+from jaxcolor.data import deep_tiff
 from jaxcolor.data.picture_tags import check_exif, check_tags
 from jaxcolor.data.pictures import FORMATS, MAX_PIXELS, to_srgb
 from jaxcolor.errors import DataError
@@ -30,6 +31,7 @@ _KEPT_DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 _XMP_ATTRIBUTE = re.compile(rb"""\s?tiff:Orientation=(?:"[^"]*"|'[^']*')""")
 _XMP_ELEMENTS = (b"tiff:Orientation", b"xmp:Thumbnails")
 _JPEG_XMP_BYTES = 65_504  # that fit into one segment
+_EIGHT_BITS = "of its 16 bits a channel 8 were read, and 8 are written"
 _PROFILE_SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
 
 
@@ -87,12 +89,17 @@ def read(
             # First: OpenCV would give what there is of a file cut short, and EXIF may come last.
             image.load()
             check_exif(image.info)
-            return _read_deep(image, data) or _read_plain(image)
+            if deep := _read_deep(image, data, max_pixels):
+                return deep
+            plain = _read_plain(image)
+            return plain._replace(note=_EIGHT_BITS) if deep_files.is_deep(image, data) else plain
     except DataError:
         raise
     except Image.DecompressionBombError as error:
         raise _too_large(name, "far more pixels", max_pixels) from error
     except Image.UnidentifiedImageError as error:
+        if (deep := deep_tiff.decode(data, max_pixels)) is not None:  # of grey and alpha
+            return Picture(np.ascontiguousarray(deep), "TIFF")
         what = "an empty file" if data == b"" else f"no {_SUFFIX_FORMATS}, or damaged"
         raise DataError(f"cannot read the picture {name} ({what})") from error
     except Exception as error:  # decoders meet damage with errors of any kind
@@ -187,7 +194,9 @@ def _read_plain(image):
     """A picture of up to 8 bits a channel."""
     metadata = {"format": _format(image), "exif": _exif(image), "dpi": _dpi(image)}
     if image.mode.startswith(("F", "I")):  # of no known range
-        raise ValueError("its pixels are 32-bit numbers: save it with 8 or 16 bits a channel")
+        raise ValueError(
+            "its pixels are signed or 32-bit numbers: save it with 8 or 16 bits a channel"
+        )
     profile = image.info.get("icc_profile")
     image = ImageOps.exif_transpose(image)
     xmp = _xmp(image)
@@ -212,22 +221,23 @@ def _read_plain(image):
     return Picture(pixels, profile=carried, converted=converted, xmp=xmp, **metadata)
 
 
-def _read_deep(image, data):
+def _read_deep(image, data, max_pixels):
     """A picture of 16 bits a channel; None for others."""
     if not deep_files.is_deep(image, data):
         return None
     metadata = {"format": image.format, "exif": _exif(image), "dpi": _dpi(image)}
     metadata["xmp"] = _xmp(image)
-    orientation = 1 if image.format == "TIFF" else _orientation(image)  # OpenCV turns TIFFs
-    pixels = deep_files.decode(data)
+    is_tiff = image.format == "TIFF"
+    pixels = deep_tiff.decode(data, max_pixels) if is_tiff else deep_files.decode_png(data)
     if pixels is None:
         return None
+    if not is_tiff:
+        pixels = deep_tiff.turn(pixels, _orientation(image))
     profile, note = image.info.get("icc_profile"), ""
     if profile and not _is_srgb(profile):
         note = "its 16-bit numbers were taken for sRGB's, whatever its colour profile says"
     kept = profile if _profile_space(profile) == "RGB" else None
-    turned = deep_files.turn(pixels, orientation)
-    return Picture(np.ascontiguousarray(turned), profile=kept, note=note, **metadata)
+    return Picture(np.ascontiguousarray(pixels), profile=kept, note=note, **metadata)
 
 
 def _format(image):

@@ -20,7 +20,6 @@ from PIL import (
     Image,
     ImageCms,
     ImageOps,
-    TiffImagePlugin,
     UnidentifiedImageError,
 )
 
@@ -35,6 +34,8 @@ SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 OTHER_SUFFIXES = (".avif", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".psd", ".svg", ".tga")
 OTHER_SUFFIXES += (".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf")  # of cameras
 BACKGROUNDS = ("white", "black")
+_BITS, _PHOTOMETRIC, _PLANAR = 258, 262, 284  # tags of TIFF
+_IN_PLANES = 2
 # A pixel this far from grey (largest less smallest channel, of 255) shows: JPEG alone stays below.
 _VISIBLE_CHROMA = 12
 _FEWEST_COLOURED = 1e-3
@@ -75,9 +76,17 @@ def read_picture(file: str | Path | IO[bytes], *, background: str = "white") -> 
         with _open(file) as image:
             image.load()
             check_exif(image.info)
-            return np.asarray(_to_rgb(ImageOps.exif_transpose(image), background))
+            # Of 16 bits Pillow takes negatives for positives, and mixes up planes.
+            tags = image.tag_v2 if image.format == "TIFF" else {}
+            if tags.get(_PLANAR) == _IN_PLANES and tags.get(_BITS, ())[:1] == (16,):
+                picture = _read_deep(file, background)
+                if picture is None:
+                    raise ValueError("its planes of 16 bits cannot be read: save it interleaved")
+                return picture
+            negative = tags.get(_PHOTOMETRIC) == 0
+            return np.asarray(_to_rgb(ImageOps.exif_transpose(image), background, negative))
     except UnidentifiedImageError as error:
-        picture = _read_deep_colours(file)
+        picture = _read_deep(file, background)
         if picture is None:
             raise _unreadable(file, error) from error
         return picture
@@ -98,7 +107,7 @@ def read_size(file: str | Path) -> tuple[int, int]:
             turned = "exif" in image.info and image.getexif().get(ExifTags.Base.Orientation, 1) > 4
             return image.size[::-1] if turned else image.size
     except UnidentifiedImageError as error:
-        picture = _read_deep_colours(file)
+        picture = _read_deep(file, BACKGROUNDS[0])
         if picture is None:
             raise _unreadable(file, error) from error
         return picture.shape[1::-1]
@@ -251,11 +260,12 @@ def _stream(file):
     return Path(file).open("rb") if is_path else contextlib.nullcontext(file)
 
 
-def _to_rgb(image, background):
+def _to_rgb(image, background, negative=False):
     if image.mode in ("F", "I"):  # of no known range
         raise ValueError("its pixels are 32-bit numbers; save it with 8 or 16 bits a channel")
     if image.mode.startswith("I"):  # 16 bits of grey, which Pillow's own conversion would clip
-        return Image.fromarray(_to_8_bits(np.asarray(image))).convert("RGB")
+        levels = _to_8_bits(np.asarray(image))
+        return Image.fromarray(255 - levels if negative else levels).convert("RGB")
     profile = image.info.get("icc_profile")
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -283,35 +293,18 @@ def _to_srgb_transform(profile, mode):
         return None
 
 
-def _read_deep_colours(file):
-    """A TIFF with 16 bits a channel, of which Pillow reads the grey ones only; None for others."""
-    import cv2
+def _read_deep(file, background):
+    """A TIFF of 16 bits a channel that Pillow does not open; None for others."""
+    from jaxcolor.data import deep_tiff
 
-    try:
-        with _stream(file) as stream:
-            stream.seek(0)
-            # OpenCV would reserve what the header states, and its own limit is 6 GB.
-            if _pixels_of_tiff(stream) > MAX_PIXELS:
-                return None
-            stream.seek(0)
-            data = stream.read()
-        flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except Exception:  # it is no such TIFF, which Pillow has said already
+    with _stream(file) as stream:
+        stream.seek(0)
+        pixels = deep_tiff.decode(stream.read(), MAX_PIXELS)
+    if pixels is None:
         return None
-    if pixels is None or pixels.dtype != np.uint16:
-        return None
-    return _to_8_bits(pixels[..., ::-1])
-
-
-def _pixels_of_tiff(stream):
-    """Width times height by the header; errors of any kind for what is no TIFF."""
-    head = stream.read(8)
-    head += stream.read(8) if head[2] == 43 else b""  # BigTIFF
-    tags = TiffImagePlugin.ImageFileDirectory_v2(head)
-    stream.seek(tags.next)
-    tags.load(stream)
-    return tags[256] * tags[257]
+    small = _to_8_bits(pixels)
+    image = Image.fromarray(small if small.shape[2] > 1 else small[..., 0])
+    return np.asarray(_to_rgb(image, background))
 
 
 def _unusable(directory, error):
