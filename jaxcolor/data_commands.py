@@ -8,12 +8,13 @@ from ml_collections import ConfigDict
 
 from jaxcolor import experiment
 from jaxcolor.command import errors_as_lines
+from jaxcolor.data import buckets
 from jaxcolor.data.checks import full_check, quick_check
 from jaxcolor.data.contact_sheet import write_contact_sheet
 from jaxcolor.data.layouts import Splits
 from jaxcolor.data.pictures import expand
 from jaxcolor.data.prepare import prepare
-from jaxcolor.data.prepared import verify
+from jaxcolor.data.prepared import MANIFEST, verify
 from jaxcolor.dataset import DataSet, open_data
 from jaxcolor.errors import ConfigError, DataError
 from jaxcolor.settings import DataSettings, Settings, read_settings
@@ -43,7 +44,7 @@ def check_data(
         else:
             check = None
             if data.splits.kind == "prepared":
-                check = functools.partial(verify, Path(settings.data.path).expanduser())
+                check = functools.partial(verify, buckets.local(settings.data.path))
             found = full_check(data.splits.sources, data.splits.notes(), verify=check)
         print("\n".join(found.lines(10)), flush=True)
         if report is not None:
@@ -72,7 +73,7 @@ def prepare_data(
     Args:
       config: as its file and the command line made it.
       overridden: keys set on the command line, "section.key".
-      out: directory of the cache.
+      out: directory of the cache, be it in a bucket.
       workers: threads; 0 for as many as there are cores.
       compress: whether to take less of the disk and more time to read.
     """
@@ -87,7 +88,7 @@ def prepare_data(
         smaller = settings.data.image_size
         made = prepare(
             data.splits.sources,
-            expand(out),
+            buckets.staged(out) if buckets.is_bucket(out) else expand(out),
             sizes={"train": data.training.load_size, "val": smaller, "test": smaller},
             method=settings.data.resize,
             fit=settings.data.fit,
@@ -98,6 +99,9 @@ def prepare_data(
             compress=compress,
         )
         print("\n".join(made.lines()))
+        if buckets.is_bucket(out):
+            buckets.send(made.directory, out, last=MANIFEST)
+            print(f"sent to {out}; delete {made.directory} if it is not used on this machine")
         print(f"train from it with --config.data.path={out}, and the rest of the flags as here")
     return status[0]
 
@@ -116,7 +120,7 @@ def _open(
 def _describe(data: DataSettings, splits: Splits) -> dict[str, str]:
     """What a cache was made from, for its manifest."""
     path = data.path or "the demo set"
-    if data.path and splits.kind != "tfds":
+    if data.path and splits.kind != "tfds" and not buckets.is_bucket(path):
         path = str(Path(path).expanduser().absolute())
     found = {"path": path, "source": splits.kind, "condition": splits.condition}
     if splits.kind == "side_by_side":

@@ -6,6 +6,7 @@ from pathlib import Path
 from jaxcolor import evaluation_data
 from jaxcolor.command import make_parser
 from jaxcolor.configuration import likeness
+from jaxcolor.data.buckets import is_bucket
 from jaxcolor.data.pictures import BACKGROUNDS
 from jaxcolor.data.transforms import FITS, METHODS
 from jaxcolor.errors import ConfigError
@@ -67,6 +68,8 @@ def check(values: argparse.Namespace) -> None:
         raise ConfigError("--path and --split choose pictures of a WORKDIR: leave them out")
     if values.weights is not None and not Path(values.weights).expanduser().is_dir():
         raise ConfigError(f"--weights {values.weights} is no directory; see docs/weights.md")
+    if values.workdir and is_bucket(values.workdir) and not values.out:
+        raise ConfigError("a WORKDIR in a bucket needs --out: the local folder of the evaluation")
     _refuse_without_effect(values)
     if values.batch_size < 1:
         raise ConfigError(f"--batch_size {values.batch_size} must be at least 1")

@@ -9,7 +9,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from tqdm import tqdm
 
-from jaxcolor import programs
+from jaxcolor import mirror, programs
 from jaxcolor.data import pipeline
 from jaxcolor.data.bad_records import BadRecords, read_or_replace
 from jaxcolor.errors import WorkdirError
@@ -27,11 +27,14 @@ from jaxcolor.workdir import check_space, own_workdir, write_config
 def run(experiment: Experiment, workdir: str | Path) -> GanState:
     """Trains in `workdir`, going on where an earlier run of the same experiment stopped there.
 
+    Args:
+      experiment: what to train.
+      workdir: a path, or the URL of a folder in a bucket: see `mirror`.
+
     Raises:
       UserError: whatever the user can mend, in one line.
     """
-    workdir = Path(workdir).expanduser().absolute()
-    with own_workdir(workdir):
+    with mirror.opened(workdir) as workdir, own_workdir(workdir):
         settings = experiment.settings.checkpoint
         kept = {name: getattr(settings, name) for name in ("keep_last", "keep_best", "best_by")}
         try:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import jax
 
+from jaxcolor import mirror
 from jaxcolor.errors import ConfigError
 from jaxcolor.experiment import Experiment
 from jaxcolor.programs import describe_state
@@ -109,7 +110,7 @@ def _take_weights(experiment: Experiment, state: GanState) -> GanState:
 
     Of a run with other losses, which has no discriminator or needs none, the generator is taken.
     """
-    origin = Path(experiment.config["init_from"]).expanduser()
+    origin = mirror.as_it_is(experiment.config["init_from"])
     directory = origin / "checkpoints"
     if not directory.is_dir():
         raise ConfigError(f"init_from {origin} is no workdir: it has no directory checkpoints")

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcolor import experiment, exported
+from jaxcolor import experiment, exported, mirror
 from jaxcolor.color_coding import CODINGS
 from jaxcolor.errors import ConfigError, WorkdirError
 from jaxcolor.experiment import Experiment
@@ -142,7 +142,7 @@ def load_trained(workdir: str | Path, checkpoint: str = "best") -> Trained:
       WorkdirError: there is no such workdir or checkpoint, or it is damaged.
       ConfigError: it was made by another version, with settings that this one does not know.
     """
-    workdir = Path(workdir).expanduser()
+    workdir = mirror.as_it_is(workdir)
     directory = workdir / "checkpoints"
     if not workdir.is_dir():
         raise WorkdirError(f"no directory {workdir}: give the workdir of a training")

@@ -78,6 +78,14 @@ def photo_workdir(tmp_path_factory, pictures):
 
 
 @pytest.fixture
+def bucket(monkeypatch, tmp_path):
+    """An empty bucket in memory behind gs://, and an empty place for copies."""
+    from memory_bucket import empty_bucket
+
+    return empty_bucket(monkeypatch, tmp_path)
+
+
+@pytest.fixture
 def start(environment, pictures):
     """Starts a small run in a process of its own; killed when the test is over."""
     started = []

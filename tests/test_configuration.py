@@ -64,6 +64,7 @@ LAYERS = {
         "loader_advice",
         "data_commands",
         "__main__",
+        "mirror",
         "workdir",
         "experiment",
         "programs",

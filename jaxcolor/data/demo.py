@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from jaxcolor.data.cache_root import cache_root as default_root
 from jaxcolor.data.demo_scenes import draw_pair
 from jaxcolor.errors import ConfigError, DataError
 
@@ -60,7 +61,7 @@ def demo_directory(cache_root=None, *, train=200, validation=20, size=256, seed=
       ConfigError: a number is out of range.
       DataError: the cache cannot be written.
     """
-    root = _default_cache_root() if cache_root is None else Path(cache_root)
+    root = default_root() if cache_root is None else Path(cache_root)
     path = root / f"demo-v{VERSION}-{train}-{validation}-{size}px-seed{seed}"
     if path.is_dir():
         return path
@@ -80,13 +81,6 @@ def demo_directory(cache_root=None, *, train=200, validation=20, size=256, seed=
         if unfinished is not None:
             shutil.rmtree(unfinished, ignore_errors=True)
     return path
-
-
-def _default_cache_root():
-    for variable in ("JAXCOLOR_CACHE", "XDG_CACHE_HOME"):
-        if os.environ.get(variable):
-            return Path(os.environ[variable], "jaxcolor")
-    return Path(os.path.expanduser("~"), ".cache", "jaxcolor")
 
 
 def _publish(made, path):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxcolor.data import conditions, pictures
+from jaxcolor.data import buckets, conditions, pictures
 from jaxcolor.data.pictures import SUFFIXES, is_directory, list_folders, list_pictures
 from jaxcolor.data.prepared import is_prepared, open_prepared
 from jaxcolor.data.sources import (
@@ -66,7 +66,7 @@ def open_splits(
     """The training, validation and, where there are any, test pictures under `path`.
 
     Args:
-      path: a directory, or for TFDS the name of a data set.
+      path: a directory, be it in a bucket, or for TFDS the name of a data set.
       source: one of SOURCES. "auto" is the first that fits: "prepared" with its manifest,
         "pictures" if a condition is to be made, "two_folders" if these are there, "side_by_side".
       condition: "given", or how to make it from the target, one of conditions.KINDS; "auto" is
@@ -89,7 +89,7 @@ def open_splits(
 
         given = {"directory": tfds_directory, "validation_fraction": validation_fraction}
         return _splits(open_tfds(str(path), **given, **options), "tfds", condition, path)
-    path = pictures.expand(path)
+    path = buckets.local(path)
     folders = (target_folder, condition_folder)
     kind = _recognise(path, condition, folders) if source == "auto" else source
     if kind == "prepared":
@@ -135,13 +135,13 @@ def open_everything(
       DataError: the pictures are not there or make no pairs.
     """
     _check(source, condition, background, 0.5)
-    path, folders = pictures.expand(path), (target_folder, condition_folder)
+    path, folders = buckets.local(path), (target_folder, condition_folder)
     kind = _recognise(path, condition, folders) if source == "auto" else source
     if kind == "prepared":
         parts = open_prepared(path)
         return _splits({"all": ConcatenatedSource(list(parts.values()))}, kind, condition, path)
     if kind == "two_folders":
-        places = _pair_places(path, [str(pictures.expand(folder)) for folder in folders])
+        places = _pair_places(path, [str(buckets.local(folder)) for folder in folders])
         opened, unpaired, ignored = [], [], []
         for both in places.values():
             listings = [list_pictures(folder) for folder in both]
@@ -165,8 +165,8 @@ def open_everything(
 
 def is_divided(path: str | Path, target_folder: str = "B", condition_folder: str = "A") -> bool:
     """Whether folders or a prepared cache say which pictures in a directory are of which split."""
-    path = pictures.expand(path)
-    folders = [str(pictures.expand(folder)) for folder in (target_folder, condition_folder)]
+    path = buckets.local(path)
+    folders = [str(buckets.local(folder)) for folder in (target_folder, condition_folder)]
     names = {name.lower() for name in list_folders(path)}
     known = {name for split in SPLIT_FOLDERS.values() for name in split}
     return is_prepared(path) or bool(names & known or _pair_places(path, folders).keys() - {""})
@@ -211,7 +211,7 @@ def _recognise(path, condition, folders):
         return "prepared"
     if condition in conditions.KINDS:
         return "pictures"
-    folders = [str(pictures.expand(folder)) for folder in folders]
+    folders = [str(buckets.local(folder)) for folder in folders]
     return "two_folders" if _pair_places(path, folders) else "side_by_side"
 
 
@@ -294,7 +294,7 @@ def _place(path, place, *, split, folder):
 
 def _pair_splits(path, folders, fraction):
     """(paths of targets, paths of conditions, names) by split; unpaired files; ignored ones."""
-    places = _pair_places(path, [str(pictures.expand(folder)) for folder in folders])
+    places = _pair_places(path, [str(buckets.local(folder)) for folder in folders])
     if "train" not in places and "" not in places:
         raise DataError(
             f"no pairs of folders {folders[1]} and {folders[0]} in {path}: expected {folders[1]} "
