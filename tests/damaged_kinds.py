@@ -72,7 +72,8 @@ def write_checkpoints(directory):
 
 
 def load_checkpoints(directory):
-    """Everything that is asked of checkpoints, of both."""
+    """Everything that is asked of checkpoints, of both; last, what a training does that goes on."""
+    from jaxcolor.training.checkpoint_files import set_damaged_aside
     from jaxcolor.training.checkpoints import Checkpoints
     from jaxcolor.training.progress import Progress
 
@@ -93,7 +94,8 @@ def load_checkpoints(directory):
     # Orbax takes one kind of arguments from each manager.
     with Checkpoints(directory / "checkpoints", read_only=True) as checkpoints:
         steps = checkpoints.steps()
-        return found + [attempt(checkpoints.restore, step, draw_state()) for step in steps]
+        found += [attempt(checkpoints.restore, step, draw_state()) for step in steps]
+    return [*found, attempt(set_damaged_aside, directory / "checkpoints", directory / "aside")]
 
 
 def write_weights(directory):

@@ -1,8 +1,9 @@
 """Loads damaged files of one kind in a process of its own, under a limit on its memory.
 
 python damaged_loads.py KIND EXAMPLES DIRECTORY: the process ends with an error when a load does
-anything but succeed or raise a UserError of one line, takes SECONDS, or needs too much memory; a
-crash ends it by a signal. DIRECTORY/last says what was being read.
+anything but succeed or raise a UserError of one line, unpickles, starts a program, connects, takes
+SECONDS, or needs too much memory; a crash ends it by a signal. DIRECTORY/last says what was being
+read.
 """
 
 import faulthandler
@@ -25,6 +26,9 @@ from jaxcolor.errors import UserError
 SECONDS = 60  # one load; most take milliseconds
 RESERVED = 2**30  # bytes of address space beyond those of undamaged files
 MORE_THAN_USUAL = 2**28  # bytes of memory beyond those of undamaged files
+# What Python tells its auditors of, and no load may do; importing is told as `exec` too.
+FORBIDDEN = ("pickle.find_class", "subprocess.Popen", "os.system", "os.exec")
+FORBIDDEN += ("os.posix_spawn", "os.fork", "socket.connect", "ctypes.dlopen")
 
 
 def limit_memory():
@@ -70,6 +74,8 @@ def run(kind, examples, directory):
     undamaged = load(directory / "whole")
     assert undamaged, "nothing was loaded"
     assert not any(isinstance(found, UserError) for found in undamaged), undamaged
+    happened = []
+    sys.addaudithook(lambda event, _: happened.append(event) if event in FORBIDDEN else None)
     usual, ends = limit_memory(), {"loaded": 0, "refused": 0}
 
     @settings(
@@ -91,6 +97,7 @@ def run(kind, examples, directory):
         faulthandler.dump_traceback_later(SECONDS, exit=True)
         found = load(place)
         faulthandler.cancel_dump_traceback_later()
+        assert not happened, happened
         shutil.rmtree(place)  # of one that failed it stays, to be looked at
         refused = any(isinstance(one, UserError) for one in found)
         ends["refused" if refused else "loaded"] += 1

@@ -1,5 +1,6 @@
 """Damaged files, as a stranger may hand them over: loaded or refused in one line, and cheaply."""
 
+import ast
 import io
 import json
 import os
@@ -25,6 +26,7 @@ from jaxcolor.plain_json import parse_json
 from jaxcolor.settings import LARGEST_SIZE
 from jaxcolor.torch_files import read_tensors
 
+UNPICKLERS = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "yaml"}
 QUICK = {"checkpoints": 20, "weights": 60, "exports": 12, "cache": 40, "pictures": 60}
 QUICK |= {"evaluations": 30}
 
@@ -55,6 +57,21 @@ def test_damaged_files_are_loaded_or_refused_in_one_line(kind, tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_many_damaged_files_are_loaded_or_refused_in_one_line(kind, tmp_path):
     print(kind, load_damaged(kind, 50 * QUICK[kind], tmp_path))
+
+
+def test_nothing_here_unpickles_or_runs_what_it_reads():
+    """By name; `damaged_loads` watches what happens."""
+    found = []
+    for path in sorted((ROOT / "jaxcolor").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = {getattr(node, "module", None), *(alias.name for alias in node.names)}
+                found += [f"{path.name}:{node.lineno}"] * bool(names & UNPICKLERS)
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                found += [f"{path.name}:{node.lineno}"] * (node.func.id in ("eval", "exec"))
+            elif isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+                found += [f"{path.name}:{node.lineno}"]
+    assert not found
 
 
 def refused(read, *arguments):
