@@ -83,6 +83,31 @@ def test_files_and_patterns_have_their_places(workdir, folder, tmp_path):
     assert files_below(again) == files_below(folder)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("**", {"1.png", "a/2.jpg", "a/4.bmp", "a/b/3.tif"}),
+        ("**/*.[jt]*", {"a/2.jpg", "a/b/3.tif"}),
+        ("*/?.bmp", {"a/4.bmp"}),
+        ("*/b/*", {"a/b/3.tif"}),
+        ("[b-z]", {"1.png", "a/2.jpg", "a/4.bmp", "a/b/3.tif"}),
+        ("**/.*/*", {".hidden/5.png"}),
+    ],
+)
+def test_patterns_end_where_links_lead_in_circles(folder, tmp_path, pattern, names):
+    (folder / "a" / "up").symlink_to(folder)
+    (folder / "z").symlink_to(folder / "a")
+    (folder / ".hidden").mkdir()
+    shutil.copy(folder / "1.png", folder / ".hidden" / "5.png")
+    out = tmp_path / "out"
+    found, _ = jobs.find_jobs([f"{folder}/{pattern}"], out)
+    once = {job.source.resolve() for job in found}
+    assert once == {folder / name for name in names}
+    if "**" in pattern:
+        assert len(found) == len(names)
+        assert {str(job.target.relative_to(out)) for job in found} == names
+
+
 def test_nothing_is_replaced_unasked(workdir, folder, tmp_path, capsys):
     out = tmp_path / "out"
     assert run(workdir, out, folder) == 0

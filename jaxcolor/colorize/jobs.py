@@ -1,5 +1,6 @@
 """Which picture files are to be coloured, and where each result goes."""
 
+import fnmatch
 import glob
 import json
 import os
@@ -70,8 +71,7 @@ def _expand(word, out):
         raise DataError(f"no file or folder {word}")
     root = Path(*_fixed_part(path))
     pairs, ignored = [], []
-    for match in sorted(glob.glob(str(path), recursive=True)):
-        match = Path(match)
+    for match in _matches(root, path.parts[len(root.parts) :]):
         name = match.relative_to(root) if root.parts else match
         if match.is_dir() and "**" not in path.parts:  # with ** its files match themselves
             more, passed_over = _in_folder(match, name, out)
@@ -82,6 +82,45 @@ def _expand(word, out):
         elif match.is_file():
             ignored.append(f"{match}: no picture of a kind that is read")
     return pairs, ignored
+
+
+def _matches(folder, parts):
+    """What the parts of a pattern find in a folder, in order; hidden names only if they say so.
+
+    Unlike the module glob's, a ** enters each folder once: links may lead in circles.
+    """
+    if not parts:
+        yield folder
+        return
+    first, *rest = parts
+    if first == "**":
+        for inner in _folders_below(folder, set()):
+            yield from _matches(inner, rest or ["*"])
+    elif glob.has_magic(first):
+        for name in _names(folder):
+            if fnmatch.fnmatchcase(name, first) and name.startswith(".") == first.startswith("."):
+                yield from _matches(folder / name, rest)
+    elif os.path.lexists(folder / first):
+        yield from _matches(folder / first, rest)
+
+
+def _folders_below(folder, seen):
+    real = os.path.realpath(folder)
+    if real not in seen:
+        seen.add(real)
+        yield folder
+        for name in _names(folder):
+            if not name.startswith(".") and (folder / name).is_dir():
+                yield from _folders_below(folder / name, seen)
+
+
+def _names(folder):
+    try:
+        return sorted(os.listdir(folder))
+    except NotADirectoryError:
+        return []
+    except OSError as error:
+        raise DataError(f"cannot list {folder} ({error.strerror})") from error
 
 
 def _in_folder(folder, name, out):
