@@ -63,6 +63,21 @@ def test_a_photograph_has_the_chroma_that_the_network_predicts(photographs, kind
     assert np.ptp(found.astype(int), axis=2).max() > 2
 
 
+@pytest.mark.parametrize("size", [(90, 60), (60, 90), (50, 50)])
+@pytest.mark.parametrize("kind", ["luma", "lab_l"])  # of the fits stretch and crop
+def test_the_rim_of_a_canvas_does_not_tint_a_picture(photographs, monkeypatch, kind, size):
+    def network(state, batch):
+        """No chroma but in the two outermost pixels, where networks see what is outside."""
+        chroma = np.full((*batch.shape[:3], 2), 40, np.float32)
+        chroma[:, 2:-2, 2:-2] = 0
+        return chroma
+
+    monkeypatch.setattr(photographs[kind], "_compiled", network)
+    grey = np.full(size, 128, np.uint8)
+    found = photographs[kind].colorize(grey, render_size=64)
+    np.testing.assert_array_equal(found, np.broadcast_to(grey[..., None], found.shape))
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("kind", ["luma", "lab_l"])
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (37, 23), (16, 16), (90, 61)])

@@ -21,6 +21,9 @@ MAX_RENDER_SIZE = 4096
 # Kinds of conditions that are a photograph's grey.
 _GREY = ("luma", "lab_l")
 _ACCELERATOR_BATCH = 8
+# Pixels of mirror image kept around a photograph, and at most a 16th of the canvas in all: around
+# the canvas networks see zeros, which tints what they give for its outermost pixels.
+_MARGIN = 8
 # Rows of a sketch's colours that are rounded at once.
 _ROWS = 64
 
@@ -87,7 +90,8 @@ class Colorizer:
             channels, [height, width, channels]: grey, grey and alpha, sRGB, sRGB and alpha.
           render_size: the longer side in pixels at which the network sees the picture. By
             default the network's own for grey photographs, and the picture's for the others,
-            which otherwise come out as sharp as their render_size is.
+            which otherwise come out as sharp as their render_size is. Of photographs, a margin of
+            up to 8 pixels a side may be taken off.
 
         Raises:
           DataError: the array is no picture.
@@ -145,6 +149,9 @@ class Colorizer:
         """The condition as in training, padded, and where in it the picture is."""
         small = self._on_background(picture)
         height, width = small.shape[:2]
+        unit = self.trained.image_size
+        canvas = -(-size // unit) * unit
+        size = min(size, canvas - 2 * min(_MARGIN, canvas // 32))
         if self._data.fit == "stretch":
             height = width = size
         else:
@@ -152,9 +159,7 @@ class Colorizer:
             height, width = (max(1, round(side * size / longer)) for side in (height, width))
         small = resize(small, height, width, self._data.resize)
         condition = make_condition(small, self.trained.condition)
-        unit = self.trained.image_size
-        side = -(-size // unit) * unit
-        padded, top, left = tiling.pad(condition, side, side)
+        padded, top, left = tiling.pad(condition, canvas, canvas)
         return padded, (slice(top, top + height), slice(left, left + width))
 
     def _repaint_each(self, pictures, render_size):
