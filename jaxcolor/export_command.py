@@ -63,6 +63,8 @@ def export(values: argparse.Namespace) -> dict[str, float]:
     formats = _choose_formats(values.format)
     out = Path(values.out).expanduser()
     _check_out(out, values.overwrite)
+    if "onnx" in formats:
+        exported_programs.check_onnx()  # before the others are made in vain
     trained = load_trained(values.workdir, values.checkpoint)
     mode = trained.experiment.settings.evaluation
     trained = trained.with_inference(values.statistics or mode.statistics, mode.dropout)

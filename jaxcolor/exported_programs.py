@@ -7,6 +7,7 @@ picture never changes another's.
 Such a file is a program: only one that is trusted may be read, see docs/security.md.
 """
 
+import importlib.util
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -52,16 +53,22 @@ def read_stablehlo(path: Path) -> Program:
     return lambda condition: np.asarray(call(condition))
 
 
+def check_onnx() -> None:
+    """Raises UserError unless the packages that write and check ONNX are installed."""
+    needed = ("jax2onnx", "onnxruntime")
+    if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
+        raise UserError(f'ONNX needs {" and ".join(missing)}: pip install -e ".[onnx]"')
+
+
 def write_onnx(path: Path, trained: Trained) -> None:
     """Writes the program as ONNX.
 
     Raises:
-      UserError: jax2onnx is not installed.
+      UserError: see `check_onnx`.
     """
-    try:
-        from jax2onnx import to_onnx
-    except ImportError as error:
-        raise UserError(f"ONNX needs jax2onnx: pip install 'jaxcolor[onnx]' ({error})") from error
+    check_onnx()
+    from jax2onnx import to_onnx
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of types that only its own constants have
         model = to_onnx(
@@ -77,14 +84,11 @@ def read_onnx(path: Path) -> Program:
     """The program in a file that is trusted, run by onnxruntime on the CPU.
 
     Raises:
-      UserError: there is none in it, or onnxruntime is not installed.
+      UserError: there is none in it; see `check_onnx`.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise UserError(
-            f"checking ONNX needs onnxruntime: pip install 'jaxcolor[onnx]' ({error})"
-        ) from error
+    check_onnx()
+    import onnxruntime
+
     try:
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     except Exception as error:  # its own kinds of errors

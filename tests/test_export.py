@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 
 import jax
 import numpy as np
@@ -79,6 +80,14 @@ def test_onnx_gives_the_originals_pictures(workdir, tmp_path, capsys):
     (found,) = session.run(None, {session.get_inputs()[0].name: condition})
     expected = load_trained(workdir).with_inference("running", False).predict(condition)
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_what_onnx_lacks_is_said_before_anything_is_made(workdir, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "jax2onnx", None)
+    words = ["export", str(workdir), "--out", str(tmp_path / "out")]
+    assert command.main([*words, "--format", "safetensors,onnx"]) == 1
+    assert 'pip install -e ".[onnx]"' in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_card_says_data_recipe_metrics_and_licence(workdir, out, tmp_path):
