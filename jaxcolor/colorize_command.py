@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     words = make_parser("colorize", DESCRIPTION)
     add = words.add_argument
     add("inputs", nargs="+", metavar="INPUT", help="files, folders, quoted patterns")
-    add("--model", required=True, metavar="WORKDIR", help="of a training")
+    add("--model", required=True, metavar="WORKDIR", help="of a training, or an export")
     add("--out", required=True, metavar="DIR", help="where the results go")
     add("--checkpoint", default="best", metavar="best|latest|STEP", help="default: best")
     render = "longer side at which the network sees a picture; default: the network's own for "
@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     there.add_argument("--skip-existing", action="store_true", help="leave alone what is there")
     there.add_argument("--overwrite", action="store_true", help="replace what is there")
     add("--side-by-side", action="store_true", help="before | after in one picture")
-    quality = f"1 to 100, of JPEG and WebP; default: {picture_files.QUALITY}"
+    quality = f"1 to 100, of JPEG and lossy WebP; default: {picture_files.QUALITY}"
     add("--quality", type=int, default=picture_files.QUALITY, metavar="N", help=quality)
     add("--keep-metadata", action="store_true", help="EXIF and XMP: camera, time, place, author")
     add("--batch_size", type=int, default=0, help="default: 1 on a CPU, 8 on accelerators")

@@ -261,6 +261,20 @@ def test_xmp_full_of_ends_that_never_come_takes_no_time():
     assert Image.open(io.BytesIO(data)).info["xmp"] == like.xmp
 
 
+@pytest.mark.parametrize("extra", [{}, {"exif": b"Exif\0\0"}, {"icc_profile": SRGB}, {"frames": 2}])
+def test_a_webp_without_loss_stays_without(extra):
+    extra = dict(extra)
+    frames = [Image.fromarray(COLOURS[::-1])] * (extra.pop("frames", 1) - 1)
+    options = extra | ({"save_all": True, "append_images": frames} if frames else {})
+    given = Image.fromarray(COLOURS)
+    found = picture_files.read(file_of(given, "WEBP", lossless=True, **options))
+    again = picture_files.read(picture_files.encode(COLOURS, found, quality=20))
+    np.testing.assert_array_equal(again.pixels, COLOURS)
+    lossy = picture_files.read(file_of(given, "WEBP", quality=20, **options))
+    changed = picture_files.read(picture_files.encode(COLOURS, lossy, quality=20))
+    assert (changed.pixels != COLOURS).any()
+
+
 def test_quality_is_that_of_jpeg():
     like = picture_files.Picture(COLOURS, "JPEG")
     noise = RNG.integers(0, 256, (64, 64, 3), np.uint8)

@@ -7,6 +7,7 @@ import functools
 import io
 import os
 import re
+import struct
 import warnings
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -48,6 +49,7 @@ class Picture(NamedTuple):
       dpi: pixels per inch across and down, if the file says.
       xmp: as the file has it, b"" for none.
       note: what the user should know about how it was read, or "".
+      lossless: whether it is a WebP without loss, as results are then to be, too.
     """
 
     pixels: np.ndarray
@@ -58,6 +60,7 @@ class Picture(NamedTuple):
     dpi: tuple[float, float] | None = None
     xmp: bytes = b""
     note: str = ""
+    lossless: bool = False
 
 
 def read(
@@ -80,7 +83,7 @@ def read(
             raise _too_large(name, "more bytes", MAX_BYTES)
         check_tags(io.BytesIO(data))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore")  # of bombs and damage, which are met below
             image = Image.open(io.BytesIO(data), formats=FORMATS)
         with image:
             count = image.width * image.height
@@ -91,8 +94,8 @@ def read(
             check_exif(image.info)
             if deep := _read_deep(image, data, max_pixels):
                 return deep
-            plain = _read_plain(image)
-            return plain._replace(note=_EIGHT_BITS) if deep_files.is_deep(image, data) else plain
+            note = _EIGHT_BITS if deep_files.is_deep(image, data) else ""
+            return _read_plain(image)._replace(note=note, lossless=_is_lossless_webp(data))
     except DataError:
         raise
     except Image.DecompressionBombError as error:
@@ -141,7 +144,7 @@ def encode(
       pixels: of the type of `like`'s, sRGB [height, width, 3], or 4 with alpha.
       like: what was read.
       quality: 1 to 100, of JPEG, whose colours are not subsampled, and WebP, which 100 makes
-        lossless.
+        lossless; one that was without loss stays so.
       keep_metadata: carry over what the photograph says of itself: camera, time, place, author,
         copyright, resolution, in EXIF and XMP. Never its thumbnail, nor XMP that does not fit into
         one segment of a JPEG; BMP has room for nothing but the resolution.
@@ -164,7 +167,7 @@ def encode(
         options["xmp"] = xmp
     options |= {
         "JPEG": {"quality": quality, "subsampling": "4:4:4"},
-        "WEBP": {"quality": quality, "lossless": quality == 100, "exact": True},
+        "WEBP": {"quality": quality, "lossless": quality == 100 or like.lossless, "exact": True},
     }.get(like.format, {})
     buffer = io.BytesIO()
     given = {key: value for key, value in options.items() if value is not None}
@@ -238,6 +241,16 @@ def _read_deep(image, data, max_pixels):
         note = "its 16-bit numbers were taken for sRGB's, whatever its colour profile says"
     kept = profile if _profile_space(profile) == "RGB" else None
     return Picture(np.ascontiguousarray(pixels), profile=kept, note=note, **metadata)
+
+
+def _is_lossless_webp(data):
+    at = 12  # behind the file's header come its chunks
+    while data[:4] == b"RIFF" and at + 8 <= len(data):
+        name, size = struct.unpack_from("<4sI", data, at)
+        if name in (b"VP8 ", b"VP8L"):
+            return name == b"VP8L"
+        at += 24 if name == b"ANMF" else 8 + size + size % 2  # into the first frame of several
+    return False
 
 
 def _format(image):
