@@ -2,11 +2,13 @@
 
 import argparse
 import contextlib
+import functools
 import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator
+import traceback
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
-from jaxcolor import description, experiment, runner
+from jaxcolor import description, experiment, hosts, runner
 from jaxcolor.data import checks
 from jaxcolor.data.check_report import printable
 from jaxcolor.errors import DataError, UserError
@@ -96,37 +98,70 @@ def _config_path(argv: list[str]) -> str | None:
 
 
 def train(
-    config: ConfigDict, overridden: Iterable[str], workdir: str | Path, *, dry_run: bool
+    config: ConfigDict,
+    overridden: Iterable[str],
+    workdir: str | Path,
+    *,
+    dry_run: bool,
+    address: hosts.Address,
 ) -> int:
-    """Trains, or describes, what `config` says; returns the exit status.
+    """Trains, or describes, what `config` says; returns the exit status, see `run_together`.
 
     Args:
       config: as its file and the command line made it.
       overridden: keys set on the command line, "section.key".
       workdir: where the results go.
       dry_run: print the resolved config, parameters, cost and memory, and do nothing else.
+      address: where the hosts meet that train together.
     """
-    resumes = "stopped at once; the same command goes on from the last checkpoint"
-    size = "--config.train.batch_size or --config.evaluation.batch_size"
-    with errors_as_lines(stopped=resumes, batch_size=size) as status:
-        set_up_jax()
-        resolved, changes = experiment.resolve(config, overridden)
-        if changes:
-            listed = ", ".join(f"{key}={value}" for key, value in changes.items())
-            print(f"no data.path: training on the demo set, drawn once, with {listed}", flush=True)
-        built = experiment.build(resolved)
-        if dry_run:
-            print(json.dumps(built.config, indent=2))
-            print(description.describe(built))
-        else:
-            device = jax.devices()[0].device_kind
-            _check_pictures(built)
-            print(
-                f"{len(built.sources[0])} pictures to train on, {len(built.sources[1])} to "
-                f"validate on; {built.devices.device_count} x {device}; results in {workdir}",
-                flush=True,
-            )
-            runner.run(built, workdir)
+    set_up_jax()
+    return run_together(
+        functools.partial(_train, config, overridden, workdir, dry_run=dry_run),
+        address,
+        stopped="stopped at once; the same command goes on from the last checkpoint",
+        batch_size="--config.train.batch_size or --config.evaluation.batch_size",
+    )
+
+
+def _train(config, overridden, workdir, *, dry_run) -> None:
+    resolved, changes = experiment.resolve(config, overridden)
+    if changes:
+        listed = ", ".join(f"{key}={value}" for key, value in changes.items())
+        print(f"no data.path: training on the demo set, drawn once, with {listed}", flush=True)
+    built = experiment.build(resolved)
+    if dry_run:
+        print(json.dumps(built.config, indent=2))
+        print(description.describe(built))
+        return
+    device = jax.devices()[0].device_kind
+    _check_pictures(built)
+    print(
+        f"{len(built.sources[0])} pictures to train on, {len(built.sources[1])} to "
+        f"validate on; {built.devices.device_count} x {device}; results in {workdir}",
+        flush=True,
+    )
+    runner.run(built, workdir)
+
+
+def run_together(act: Callable[[], None], address: hosts.Address, **lines: str) -> int:
+    """Calls `act` among the hosts that are at `address`, if any; returns the exit status.
+
+    Among many hosts it ends the process with it instead, if there was an error.
+
+    Args:
+      act: what all of them do.
+      address: where they meet.
+      lines: for `errors_as_lines`.
+    """
+    try:
+        with errors_as_lines(**lines) as status, hosts.together(address):
+            act()
+    except BaseException:
+        if hosts.count() == 1:
+            raise
+        traceback.print_exc()
+        status = [1]
+    hosts.leave(status[0])
     return status[0]
 
 

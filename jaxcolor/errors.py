@@ -19,3 +19,7 @@ class WorkdirError(UserError):
 
 class TrainingError(UserError):
     """Training went wrong: a loss that is not finite."""
+
+
+class HostError(UserError):
+    """Hosts that train together did not meet, or lost one another."""

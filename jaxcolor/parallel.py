@@ -5,6 +5,7 @@ leave replication to the step's own `pmean`s (`check_vma=False`): with the check
 replicated parameters would be summed a second time by shard_map itself.
 """
 
+import collections
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,12 +28,21 @@ class DataParallel:
         """Parallelism over `devices`, all of them by default, by "shard_map" or "pmap".
 
         Raises:
-          ConfigError: unknown backend.
+          ConfigError: unknown backend, or one that is for a single host; hosts with more devices
+            than others.
         """
         if backend not in BACKENDS:
             raise ConfigError(f"parallel.backend {backend!r} is none of {BACKENDS}")
         self.backend = backend
-        self.devices = list(jax.devices() if devices is None else devices)
+        # Each host's stand together, so that its part of a batch is one block of rows.
+        self.devices = sorted(devices or jax.devices(), key=lambda device: device.process_index)
+        counts = collections.Counter(device.process_index for device in self.devices)
+        if len(set(counts.values())) > 1:
+            listed = ", ".join(map(str, counts.values()))
+            raise ConfigError(f"all hosts must have as many devices; they have {listed}")
+        self.host_count = len(counts)
+        if backend == "pmap" and self.host_count > 1:
+            raise ConfigError("parallel.backend 'pmap' is for one host; use 'shard_map' for many")
         self.mesh = Mesh(np.asarray(self.devices), (AXIS,))
         self.replicated = NamedSharding(self.mesh, P())
         self.sharded = NamedSharding(self.mesh, P(AXIS))
@@ -55,12 +65,20 @@ class DataParallel:
             )
 
     def replicate(self, tree):
-        """`tree` with every array whole on every device."""
-        return jax.device_put(tree, self.replicated)
+        """`tree`, the same on all hosts, with every array whole on every device."""
+        if self.host_count == 1:
+            return jax.device_put(tree, self.replicated)
+        return _place(tree, self.replicated)
 
     def shard(self, batch):
-        """`batch` with the first axis of every array divided over the devices."""
-        return jax.device_put(batch, self.sharded)
+        """`batch` with the first axis of every array divided over the devices.
+
+        Of many hosts each gives the rows of its own devices; the blocks in their order are the
+        batch.
+        """
+        if self.host_count == 1:
+            return jax.device_put(batch, self.sharded)
+        return _place(batch, self.sharded)
 
     def wrap(
         self,
@@ -108,3 +126,15 @@ class DataParallel:
             return mapped(state, split, rng)
 
         return jax.jit(run, donate_argnums=donated)
+
+
+def _place(tree, sharding):
+    """`tree` on the devices of many hosts, of which each gives what its own devices hold."""
+
+    def place(x):
+        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(place(jax.random.key_data(x)))
+        return jax.make_array_from_process_local_data(sharding, np.asarray(x))
+
+    with jax.transfer_guard("allow"):  # JAX has no explicit way for this one
+        return jax.tree.map(place, tree)

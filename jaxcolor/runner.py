@@ -1,27 +1,32 @@
 """Runs an experiment in a workdir: starts or resumes, compiles, trains."""
 
 import functools
+import json
+import sys
 import time
 from pathlib import Path
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from tqdm import tqdm
 
-from jaxcolor import mirror, programs
+import jaxcolor
+from jaxcolor import hosts, mirror, programs
 from jaxcolor.data import pipeline
 from jaxcolor.data.bad_records import BadRecords, read_or_replace
-from jaxcolor.errors import WorkdirError
+from jaxcolor.errors import ConfigError, WorkdirError
 from jaxcolor.experiment import Experiment
 from jaxcolor.loader_advice import Advice
 from jaxcolor.starting_point import initial_state
 from jaxcolor.training import loop
 from jaxcolor.training.checkpoint_files import bring_back, set_damaged_aside
-from jaxcolor.training.checkpoints import Checkpoints
+from jaxcolor.training.checkpoints import Checkpoints, differing_keys
 from jaxcolor.training.plan import Parts
 from jaxcolor.training.state import GanState
 from jaxcolor.workdir import check_space, own_workdir, write_config
+
+# What may differ between hosts that train together: where they find and how they read pictures.
+FREE_AMONG_HOSTS = ("data.path", "data.tfds_directory", "loader.")
 
 
 def run(experiment: Experiment, workdir: str | Path) -> GanState:
@@ -34,12 +39,14 @@ def run(experiment: Experiment, workdir: str | Path) -> GanState:
     Raises:
       UserError: whatever the user can mend, in one line.
     """
-    with mirror.opened(workdir) as workdir, own_workdir(workdir):
+    _check_same_on_all_hosts(experiment.config)
+    many_hosts = hosts.count() > 1
+    with mirror.opened(workdir, many_hosts=many_hosts) as workdir, own_workdir(workdir):
         settings = experiment.settings.checkpoint
         kept = {name: getattr(settings, name) for name in ("keep_last", "keep_best", "best_by")}
         try:
             _set_damaged_aside(workdir)
-            with Checkpoints(workdir / "checkpoints", **kept) as checkpoints:
+            with Checkpoints(workdir / "checkpoints", **kept) as checkpoints, hosts.errors_told():
                 return _run(experiment, workdir, checkpoints)
         except OSError as error:
             raise WorkdirError(f"workdir {workdir}: {error.strerror or error}") from error
@@ -47,11 +54,11 @@ def run(experiment: Experiment, workdir: str | Path) -> GanState:
 
 def _set_damaged_aside(workdir: Path) -> None:
     """Leaves the newest checkpoint a good one; where hosts train together, one of them does."""
-    if jax.process_index() == 0:
+    if hosts.is_first():
         bring_back(workdir / "checkpoints")
         lines = set_damaged_aside(workdir / "checkpoints", workdir / "damaged")
         print("".join(f"{line}\n" for line in lines), end="", flush=True)
-    multihost_utils.sync_global_devices("damaged checkpoints are out of the way")
+    hosts.gather("damaged checkpoints are out of the way")
 
 
 def _run(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) -> GanState:
@@ -73,10 +80,24 @@ def _run(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) -> Gan
         )
         return state
     check_space(workdir, state, experiment.settings.checkpoint, checkpoints)
-    write_config(workdir, experiment.config)
+    if hosts.is_first():
+        write_config(workdir, experiment.config)
     parts = make_parts(experiment, workdir, checkpoints)
     rng = jax.random.fold_in(jax.random.key(experiment.config["seed"]), 1)
     return loop.train(state, devices.replicate(rng), plan=plan, parts=parts)
+
+
+def _check_same_on_all_hosts(config: dict) -> None:
+    """Raises ConfigError unless all hosts run the same experiment by the same programs."""
+    versions = {"jax": jax.__version__, "jaxcolor": jaxcolor.__version__}
+    all_of_them = hosts.gather(json.dumps(config | {"version": versions}))
+    first, *others = (json.loads(theirs) for theirs in all_of_them)
+    for host, theirs in enumerate(others, start=1):
+        differing = differing_keys(theirs, first)
+        changed = {key: x for key, x in differing.items() if not key.startswith(FREE_AMONG_HOSTS)}
+        if changed:
+            listed = "; ".join(f"{key} is {a!r}, there {b!r}" for key, (a, b) in changed.items())
+            raise ConfigError(f"host {host} has another config than host 0: {listed}")
 
 
 def make_parts(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) -> Parts:
@@ -88,10 +109,8 @@ def make_parts(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) 
       checkpoints: of the workdir.
     """
     data, (training, validation) = experiment.data, experiment.sources
-    bad = [
-        BadRecords(source, experiment.settings.data.max_bad_fraction, tqdm.write)
-        for source in (training, validation)
-    ]
+    most, many = experiment.settings.data.max_bad_fraction, {"process_count": hosts.count()}
+    bad = [BadRecords(source, most, _say, **many) for source in (training, validation)]
     print("compiling ...", flush=True)
     started = time.perf_counter()
     train_step = programs.compile_train_step(experiment)
@@ -105,13 +124,14 @@ def make_parts(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) 
         compile_validation=functools.partial(programs.compile_validation, experiment),
         compile_seconds=seconds,
         open_batches=functools.partial(_open_batches, experiment, bad[0]),
-        count_bad=lambda: sum(records.take_count() for records in bad),
+        count_bad=functools.partial(_count_bad, bad),
         advise=Advice(training, data.training, prepared=data.splits.kind == "prepared"),
         validation_batches=pipeline.validation_batches(
             validation,
             data.validation,
             batch_size=programs.evaluation_batch_size(experiment),
             on_bad=bad[1].note,
+            **_share(),
         ),
         samples=_samples(experiment),
         checkpoints=checkpoints,
@@ -129,7 +149,27 @@ def _open_batches(experiment: Experiment, bad: BadRecords, step: int):
         start_step=step,
         on_bad=bad.note,
         **experiment.settings.loader._asdict(),
+        **_share(),
     )
+
+
+def _share() -> dict[str, int]:
+    """Which part of each batch this host reads."""
+    return {"process_index": hosts.index(), "process_count": hosts.count()}
+
+
+def _say(line: str) -> None:
+    """Prints above the progress bar; on a host that prints nothing else, as an error."""
+    if hosts.is_first():
+        tqdm.write(line)
+    else:
+        sys.stderr.write(f"host {hosts.index()}: {line}\n")
+
+
+def _count_bad(bad: list[BadRecords]) -> int:
+    """Records replaced since this was last asked, on all hosts."""
+    own = sum(records.take_count() for records in bad)
+    return sum(map(int, hosts.gather(str(own))))
 
 
 def _samples(experiment: Experiment) -> dict[str, np.ndarray]:

@@ -23,6 +23,9 @@ def main(words: Sequence[str]) -> None:
     restart_with_huge_pages()
     config_flags.DEFINE_config_file("config", help_string="Config of the experiment.")
     flags.DEFINE_string("workdir", None, "Where all results go. Default: runs/<config name>.")
+    flags.DEFINE_string("coordinator", None, "ADDRESS:PORT of host 0, the same on all hosts.")
+    flags.DEFINE_integer("num_processes", None, "How many hosts train together.")
+    flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
     flags.DEFINE_bool("dry_run", False, "Print config, parameters, cost and memory, and exit.")
     try:
         app.run(_train, argv=list(words), flags_parser=_parse)
@@ -43,14 +46,16 @@ def _parse(words: list[str]) -> list[str]:
 
 def _train(_: list[str]) -> int:
     """Trains or describes; returns the exit status."""
-    from jaxcolor import command
+    from jaxcolor import command, hosts
     from jaxcolor.training import stopping
 
     values = flags.FLAGS
+    address = hosts.Address(values.coordinator, values.num_processes, values.process_id)
     overridden = config_flags.get_override_values(values["config"])
     name = Path(config_flags.get_config_filename(values["config"])).stem
     workdir = values.workdir or Path("runs") / name
-    status = command.train(values.config, overridden, workdir, dry_run=values.dry_run)
+    options = {"dry_run": values.dry_run, "address": address}
+    status = command.train(values.config, overridden, workdir, **options)
     if status in (stopping.INTERRUPTED, stopping.PREEMPTED):
         stopping.leave_within(SECONDS_TO_LEAVE, status)
     return status

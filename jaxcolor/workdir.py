@@ -2,26 +2,61 @@
 
 import contextlib
 import json
+import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import filelock
 import jax
 
+from jaxcolor import hosts
 from jaxcolor.errors import WorkdirError
 from jaxcolor.settings import CheckpointSettings
 from jaxcolor.training.checkpoints import Checkpoints
 from jaxcolor.training.state import GanState
+
+SHARED_SECONDS = 20  # until a file that one host writes must be seen by all
 
 
 @contextlib.contextmanager
 def own_workdir(workdir: Path) -> Iterator[None]:
     """Makes the workdir, and keeps other runs out of it until done or killed.
 
+    Of many hosts the first does, and the others make sure that they see the same directory.
+
     Raises:
-      WorkdirError: it cannot be written, or another run is in it.
+      WorkdirError: it cannot be written, another run is in it, or hosts do not share it.
     """
+    with _locked(workdir) if hosts.is_first() else contextlib.nullcontext():
+        if hosts.count() > 1:
+            _check_shared(workdir)
+        yield
+
+
+def _check_shared(workdir: Path) -> None:
+    """Raises WorkdirError unless all hosts see a file that the first one writes."""
+    token = secrets.token_hex(8)
+    note = workdir / ".shared"
+    if hosts.is_first():
+        note.write_text(token, encoding="utf-8")
+    token = hosts.gather(token)[0]
+    until = time.monotonic() + SHARED_SECONDS
+    while not (note.is_file() and note.read_text(encoding="utf-8") == token):
+        if time.monotonic() > until:
+            raise WorkdirError(
+                f"workdir {workdir}: this host does not see what host 0 writes there: give all "
+                "hosts a --workdir on a file system that they share"
+            )
+        time.sleep(0.1)
+    hosts.gather("seen")
+    if hosts.is_first():
+        note.unlink()
+
+
+@contextlib.contextmanager
+def _locked(workdir: Path) -> Iterator[None]:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(workdir / ".lock", timeout=0)

@@ -2,7 +2,6 @@
 
 import json
 import time
-import warnings
 
 import jax
 import numpy as np
@@ -24,9 +23,10 @@ def stored_state(workdir, step=None):
 
     steps = [int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit()]
     path = workdir / "checkpoints" / str(max(steps) if step is None else step) / "state"
-    with ocp.PyTreeCheckpointer() as checkpointer, warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that no sharding is asked for
-        tree = checkpointer.restore(path)
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        stored = checkpointer.metadata(path).item_metadata.tree
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), stored)
+        tree = checkpointer.restore(path, restore_args=as_numpy)
     return {jax.tree_util.keystr(key): np.asarray(x) for key, x in jax.tree.leaves_with_path(tree)}
 
 

@@ -24,6 +24,7 @@ LAYERS = {
         "color_histograms",
         "metrics",
         "parallel",
+        "hosts",
         "huge_pages",
         "torch_pickle",
         "torch_files",

@@ -264,6 +264,25 @@ def test_masks_sum_to_the_number_of_pairs(batch_size):
     assert {len(batch["target"]) for batch in taken} == {batch_size}
 
 
+@pytest.mark.parametrize("process_count", [2, 4])
+def test_the_processes_share_the_validation_of_one(process_count):
+    """Nine pairs in batches of four: of the last, only the first process has a pair of its own."""
+
+    def validate(**share):
+        return list(validation_batches(NumberedSource(9), keep, batch_size=4, **share))
+
+    shares = [
+        validate(process_index=index, process_count=process_count) for index in range(process_count)
+    ]
+    together = [
+        {name: np.concatenate([share[name] for share in step]) for name in step[0]}
+        for step in zip(*shares, strict=True)
+    ]
+    assert_same(together, validate())
+    with pytest.raises(ConfigError, match="4 must be divisible by 3 processes"):
+        validate(process_index=0, process_count=3)
+
+
 def test_validation_transforms_and_reads_ahead_without_a_change(pictures):
     transform = ValidationTransform(image_size=24)
     plain, ahead = (

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from conftest import ROOT, SMALL_RUN
+from many_hosts import free_port
 from PIL import Image
 from small_workdir import make_workdir
 from test_anime_sketch_pairs import write_download, zipped
@@ -96,10 +97,26 @@ def by_cost(line):
 
 
 @pytest.mark.parametrize(
-    "line", [by_cost(line) for line in shown_commands() if not re.search("CACHE|WORKDIR", line)]
+    "line",
+    [by_cost(x) for x in shown_commands() if not re.search("CACHE|WORKDIR|--coordinator", x)],
 )
 def test_the_command_builds_its_experiment(line, run_as_shown):
     assert "GFLOP per image" in run_as_shown(line, *small(line), "--dry_run")
+
+
+@pytest.mark.slow
+def test_two_processes_describe_the_experiment_as_shown(environment):
+    (block,) = [text for _, text in BLOCKS if "--coordinator" in text]
+    line = next(line for line in shown_commands() if "--coordinator" in line)
+    overrides = [*small(line), "--config.train.batch_size=4"]
+    words = " ".join(["--process_id $id --dry_run", *overrides])
+    block = block.replace("--process_id $id", words).replace(":9876", f":{free_port()}")
+    block = block.replace("python ", f"{sys.executable} ")
+    found = subprocess.run(
+        ["bash", "-c", block], capture_output=True, text=True, env=environment, cwd=ROOT
+    )
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.count("each of 4 devices") == 1  # host 0 alone prints
 
 
 def test_pictures_are_checked_and_prepared_as_shown(run_as_shown, tmp_path):

@@ -63,16 +63,10 @@ def training_batches(
     _check_minimum("loader.num_workers", num_workers, 0)
     _check_minimum("start_step", start_step, 0)
     _check_minimum("seed", seed, 0)
-    if batch_size % process_count:
-        raise ConfigError(
-            f"train.batch_size {batch_size} must be divisible by {process_count} processes"
-        )
-    share = batch_size // process_count
-    rows = range(process_index * share, (process_index + 1) * share)
+    rows = _share("train.batch_size", batch_size, process_index, process_count)
     steps = grain.MapDataset.range(start_step, _ENDLESS)
-    batches = steps.map(
-        _BatchMaker(source, transform, _Passes(len(source), seed), batch_size, rows)
-    )
+    passes = _Passes(len(source), seed)
+    batches = steps.map(_BatchMaker(source, transform, passes, batch_size, rows))
     ahead = batches.to_iter_dataset(_read_options(num_threads, prefetch))
     if num_workers:
         # grain's workers read absl flags, which nobody has parsed where this is a library.
@@ -135,9 +129,10 @@ class _BatchMaker:
 class ValidationBatches:
     """All pairs of a source in its order, in batches of one size; can be gone through again."""
 
-    def __init__(self, source, transform, *, batch_size, num_threads, prefetch, on_bad):
-        """See `validation_batches`."""
-        self._source, self._transform, self._batch_size = source, transform, batch_size
+    def __init__(self, source, transform, *, batch_size, rows, num_threads, prefetch, on_bad):
+        """See `validation_batches`; `rows` are those of this process."""
+        self._source, self._transform = source, transform
+        self._batch_size, self._rows = batch_size, rows
         self._options, self._on_bad = _read_options(num_threads, prefetch), on_bad
 
     def __len__(self):
@@ -151,34 +146,51 @@ class ValidationBatches:
         return _until_closed(iter(batches), self._on_bad)
 
     def _batch(self, number):
-        first = number * self._batch_size
-        places = range(first, min(first + self._batch_size, len(self._source)))
+        first, count = number * self._batch_size + self._rows.start, len(self._rows)
+        places = range(first, min(first + count, len(self._source)))
         read = {place: read_or_replace(self._source, place) for place in places}
         pairs = [self._transform(record) for record, _ in read.values()]
         bad = [place for place, (_, was_bad) in read.items() if was_bad]
         mask = [place not in bad for place in places]
         # The last picture fills the batch up: compiled code takes one shape only.
-        missing = self._batch_size - len(pairs)
-        batch = _stack(pairs + pairs[-1:] * missing, self._batch_size)
+        missing = count - len(pairs)
+        batch = _stack(pairs + [self._filling(pairs)] * missing, count)
         mask = np.array(mask + [False] * missing, np.float32)
-        index = np.arange(first, first + self._batch_size, dtype=np.int32)
+        index = np.arange(first, first + count, dtype=np.int32)
         return batch | {"mask": mask, "index": index, BAD: np.array(bad, np.int64)}
 
+    def _filling(self, pairs):
+        if pairs:
+            return pairs[-1]
+        return self._transform(read_or_replace(self._source, len(self._source) - 1)[0])
 
-def validation_batches(source, transform, *, batch_size, num_threads=4, prefetch=8, on_bad=None):
-    """Batches of every pair once, in the source's order: iterable again and again.
 
-    A batch is {"condition", "target", "mask", "index"}: two times uint8 [batch_size, size, size,
-    channels]; float32 [batch_size] that is 1 for pairs, and 0 for the repeats that fill up the last
-    batch and for those in the place of pairs that cannot be read; and int32 [batch_size], the
-    pairs' places in the source.
+def validation_batches(
+    source,
+    transform,
+    *,
+    batch_size,
+    num_threads=4,
+    prefetch=8,
+    process_index=0,
+    process_count=1,
+    on_bad=None,
+):
+    """This process's share of batches of every pair once, in order: iterable again and again.
+
+    A batch is {"condition", "target", "mask", "index"}: two times uint8 [rows, size, size,
+    channels], where rows is batch_size / process_count; float32 [rows] that is 1 for pairs, and 0
+    for the repeats that fill up the last batch and for those in the place of pairs that cannot be
+    read; and int32 [rows], the pairs' places in the source.
 
     Args:
       source: see `sources`; its pairs are read anew each time.
       transform: called with a record; gives all pairs one size.
-      batch_size: number of pairs in a batch; may exceed the source's.
+      batch_size: number of pairs in a batch, over all processes; may exceed the source's.
       num_threads: threads that make batches; 0 makes them within `next`.
       prefetch: number of batches kept ready.
+      process_index: as for `training_batches`, like the next.
+      process_count: number of the processes that validate together.
       on_bad: as for `training_batches`.
 
     Raises:
@@ -190,10 +202,19 @@ def validation_batches(source, transform, *, batch_size, num_threads=4, prefetch
         source,
         transform,
         batch_size=batch_size,
+        rows=_share("evaluation.batch_size", batch_size, process_index, process_count),
         num_threads=num_threads,
         prefetch=prefetch,
         on_bad=on_bad,
     )
+
+
+def _share(key, batch_size, process_index, process_count):
+    """The rows of a batch that are this process's."""
+    if batch_size % process_count:
+        raise ConfigError(f"{key} {batch_size} must be divisible by {process_count} processes")
+    share = batch_size // process_count
+    return range(process_index * share, (process_index + 1) * share)
 
 
 def _stack(pairs, count):

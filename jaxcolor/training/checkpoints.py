@@ -15,9 +15,9 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
 
+from jaxcolor import hosts
 from jaxcolor.errors import UserError, WorkdirError
 from jaxcolor.metrics import BY_PICTURE
 from jaxcolor.plain_json import check_plain
@@ -150,9 +150,9 @@ class Checkpoints:
 
     def _on_one_host(self, act: Callable[[Path, int], None], step: int) -> None:
         """Has one of the hosts change the files of a checkpoint; all others wait for it."""
-        if jax.process_index() == 0:
+        if hosts.is_first():
             act(self.directory, step)
-        multihost_utils.sync_global_devices(f"{act.__name__} {step}")
+        hosts.gather(f"{act.__name__} {step}")
 
     def _finish_files(self) -> None:
         """Adds checksums to what Orbax has just written, before it gives it its name.
@@ -279,8 +279,13 @@ class Checkpoints:
         """Itself; closed at the end."""
         return self
 
-    def __exit__(self, kind: object, *_: object) -> None:
-        """Closes; an error that is on its way comes before what closing says."""
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        """Closes; an error that is on its way comes before what closing says.
+
+        After one among many hosts nothing is closed, which would wait for all of them.
+        """
+        if kind and hosts.count() > 1 and not issubclass(kind, hosts.AgreedStop):
+            return
         with contextlib.suppress(*([WorkdirError] if kind else [])):
             self.close()
 

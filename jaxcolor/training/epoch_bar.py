@@ -2,12 +2,13 @@
 
 from tqdm import tqdm
 
+from jaxcolor import hosts
 from jaxcolor.training.plan import Plan
 from jaxcolor.training.reporting import losses_in_words
 
 
 class EpochBar:
-    """A bar over an epoch's pictures; silent when standard error is no terminal."""
+    """A bar over an epoch's pictures, on host 0; silent where standard error is no terminal."""
 
     def __init__(self, plan: Plan, epoch: int, step: int):
         """The bar of `epoch`, entered after `step` steps of the training."""
@@ -18,7 +19,7 @@ class EpochBar:
             initial=(step - start) * plan.batch_size,
             desc=f"epoch {epoch}/{plan.epochs}",
             unit="img",
-            disable=None,
+            disable=None if hosts.is_first() else True,
             leave=False,
             dynamic_ncols=True,
         )

@@ -13,12 +13,13 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from jaxcolor import hosts
 from jaxcolor.errors import DataError
 from jaxcolor.training.epoch_bar import EpochBar
 from jaxcolor.training.health import Health
 from jaxcolor.training.metric_rows import MetricRows, NotFinite
 from jaxcolor.training.plan import Parts, Plan
-from jaxcolor.training.reporting import EpochTiming, RunLog, epoch_line, timing_table
+from jaxcolor.training.reporting import EpochTiming, NoLog, RunLog, epoch_line, timing_table
 from jaxcolor.training.rollbacks import go_back
 from jaxcolor.training.state import GanState
 from jaxcolor.training.stopping import Interrupted, StopNow, StopRequests
@@ -61,7 +62,7 @@ def train(state: GanState, rng: jax.Array, *, plan: Plan, parts: Parts) -> GanSt
             finally:
                 run.close()
         parts.checkpoints.wait()
-    if parts.workdir.joinpath("timing.csv").exists():
+    if hosts.is_first() and parts.workdir.joinpath("timing.csv").exists():
         print(timing_table(parts.workdir / "timing.csv"), flush=True)
     if run.has_stalled():
         print(plan.explain_stop(run.progress), flush=True)
@@ -80,7 +81,8 @@ class _Run:
         self.plan, self.parts = plan, parts
         self.stop, self.validation, self.watchdog = stop, validation, watchdog
         self.step = int(jax.device_get(state.step))
-        self.log = RunLog(parts.workdir, self.step, plan.epoch_of(self.step))
+        first = (self.step, plan.epoch_of(self.step))
+        self.log = RunLog(parts.workdir, *first) if hosts.is_first() else NoLog()
         self.health = Health(self.step)
         self.rows = MetricRows()
         self.compile_seconds = 0.0 if progress.rollbacks else parts.compile_seconds
@@ -205,7 +207,7 @@ class _Run:
             self._save_and_stop()
         except DataError:
             self._report(self.step, epoch, bar)
-            self._save_and_wait()
+            self._save_if_alone()
             raise
 
     def _save_between_epochs(self, end: int) -> float:
@@ -233,6 +235,11 @@ class _Run:
     def _save_and_wait(self) -> None:
         self._save(None)
         self.parts.checkpoints.wait()
+
+    def _save_if_alone(self) -> None:
+        """Saves after an error, unless that takes other hosts, which may not have it."""
+        if hosts.count() == 1:
+            self._save_and_wait()
 
     def _save_and_stop(self) -> typing.NoReturn:
         """Saves, and raises Interrupted."""
@@ -265,7 +272,7 @@ class _Run:
         except StopNow:
             self._save_and_stop()
         except (DataError, RuntimeError):  # the latter of XLA: out of memory, for one
-            self._save_and_wait()
+            self._save_if_alone()
             raise
         self.log.metrics(self.step, epoch, "validation", found.scores)
         targets = self.parts.samples["target"]

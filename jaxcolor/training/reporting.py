@@ -118,6 +118,19 @@ class RunLog:
         return complete and epoch.isdigit() and int(epoch) < self.first_epoch
 
 
+class NoLog:
+    """In the place of a `RunLog` where another host writes it."""
+
+    def metrics(self, *_: object) -> None:
+        """Writes nothing."""
+
+    def timing(self, *_: object) -> None:
+        """Writes nothing."""
+
+    def close(self) -> None:
+        """Has nothing to close."""
+
+
 class _Events:
     """TensorBoard's events, written in this thread, so that a full disk is an error here."""
 

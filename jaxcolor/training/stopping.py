@@ -11,11 +11,13 @@ from types import FrameType
 import jax
 from jax.experimental import multihost_utils
 
+from jaxcolor import hosts
+
 INTERRUPTED = 130  # as a shell reports Ctrl-C
 PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: run the same command again
 
 
-class Interrupted(Exception):
+class Interrupted(hosts.AgreedStop):
     """The user or the system asked the run to stop; everything is saved.
 
     Attributes:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from jaxcolor import hosts
 from jaxcolor.training.evaluation import evaluate, predict_samples
 from jaxcolor.training.metric_rows import NotFinite
 from jaxcolor.training.plan import Parts, Plan
@@ -76,8 +77,9 @@ class Validation:
         pictures = predict_samples(state, conditions, self._rng, **options)
         heading = f"epoch {epoch}: validation L1 {scores['l1']:.3f}, PSNR {scores['psnr']:.2f} dB"
         path = parts.workdir / "samples" / f"epoch_{epoch:04d}.png"
-        path.parent.mkdir(exist_ok=True)
-        write_sample_sheet(path, conditions, targets, pictures, heading=heading)
+        if hosts.is_first():
+            path.parent.mkdir(exist_ok=True)
+            write_sample_sheet(path, conditions, targets, pictures, heading=heading)
         return Validated(scores, pictures)
 
     def __enter__(self) -> "Validation":

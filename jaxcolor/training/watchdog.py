@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO, TypeVar
 
+from jaxcolor import hosts
+
 Item = TypeVar("Item")
 
 LONGEST_SLEEP = 30.0  # seconds
@@ -24,7 +26,8 @@ class Watchdog:
 
         Args:
           seconds: how long one thing may take; 0 for ever.
-          folder: where the stacks are written, as stacks-STEP.txt.
+          folder: where the stacks are written, as stacks-STEP.txt; among many hosts, whose
+            stacks all tell, as stacks-STEP-host-INDEX.txt.
         """
         self._seconds, self._folder = seconds, folder
         self._mark: tuple[str, int, float] | None = None
@@ -70,7 +73,8 @@ class Watchdog:
                 self._report(what, step)
 
     def _report(self, what: str, step: int) -> None:
-        path = self._folder / f"stacks-{step}.txt"
+        of_host = f"-host-{hosts.index()}" if hosts.count() > 1 else ""
+        path = self._folder / f"stacks-{step}{of_host}.txt"
         heading = (
             f"warning: {what} after step {step} has taken more than {self._seconds:g} s "
             "(train.watchdog_seconds); what all threads are doing:"
