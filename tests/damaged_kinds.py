@@ -235,6 +235,7 @@ def _load_cache(directory):
 
 def write_pictures(directory):
     """Every format, of 8 and of 16 bits a channel, with profile and EXIF where it has them."""
+    import tifffile
     from PIL import ImageCms
 
     from jaxcolor.colorize import deep_files
@@ -254,6 +255,10 @@ def write_pictures(directory):
     deep = RANDOM.integers(0, 2**16, (12, 10, 3), np.uint16)
     for kind, suffix in (("PNG", "png"), ("TIFF", "tif")):
         (directory / f"deep.{suffix}").write_bytes(deep_files.encode(deep, kind, profile))
+    planes = {"photometric": "rgb", "planarconfig": "separate", "compression": "zlib"}
+    tifffile.imwrite(directory / "planes.tif", deep.transpose(2, 0, 1), tile=(16, 16), **planes)
+    alpha = {"photometric": "minisblack", "extrasamples": ["assocalpha"]}
+    tifffile.imwrite(directory / "alpha.tif", deep[..., :2], rowsperstrip=3, **alpha)
 
 
 def load_pictures(directory):

@@ -123,3 +123,23 @@ def test_what_is_no_such_tiff_is_left_to_others():
 
 def test_the_size_is_read_where_pillow_does_not_open_it():
     assert read_size(io.BytesIO(LAYOUTS["grey and alpha"][0])) == (WIDTH, HEIGHT)
+
+
+def grey_in_strips(starts, sizes):
+    """8x8 pixels of 16 bits behind the header; strips of them wherever they are said to be."""
+    count, pixels = len(starts), np.arange(64, dtype="<u2").tobytes()
+    lists = struct.pack(f"<{count}L{count}L", *starts, *sizes)
+    at = 8 + len(pixels)
+    tags = [(256, 1, 8), (257, 1, 8), (258, 1, 16), (259, 1, 1), (262, 1, 1), (273, count, at)]
+    tags += [(277, 1, 1), (278, 1, 1), (279, count, at + 4 * count)]
+    entries = b"".join(struct.pack("<HHLL", tag, 4, length, value) for tag, length, value in tags)
+    head = b"II*\0" + struct.pack("<L", at + len(lists))
+    return head + pixels + lists + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+def test_strips_that_share_their_bytes_are_not_copied():
+    """Each of thousands may name the whole file."""
+    data = grey_in_strips(range(8, 136, 16), [16] * 8)
+    np.testing.assert_array_equal(deep_tiff.decode(data, LIMIT)[..., 0].ravel(), range(64))
+    data = grey_in_strips([8] * 8, [100] * 8)
+    assert deep_tiff.decode(data, LIMIT) is None

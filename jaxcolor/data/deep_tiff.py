@@ -81,6 +81,8 @@ def _read_samples(data, tags, samples):
     parts = [(start, start + size) for start, size in zip(tags[at], tags[sizes], strict=True)]
     if max(end for _, end in parts) > len(data):
         return None
+    if sum(end - start for start, end in parts) > len(data):  # copies of the same bytes
+        return None
     parts = [data[start:end] for start, end in parts]
     if samples == 1 or tags.get(_PLANAR, 1) == 1:
         return _read_interleaved(data[:2], parts, tags, samples)
