@@ -1,5 +1,6 @@
 """Training's command line: of run.py, and of python -m jaxcolor train, which is the same."""
 
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,16 +22,32 @@ def main(words: Sequence[str]) -> None:
       words: the program's name, and its flags.
     """
     restart_with_huge_pages()
-    config_flags.DEFINE_config_file("config", help_string="Config of the experiment.")
-    flags.DEFINE_string("workdir", None, "Where all results go. Default: runs/<config name>.")
-    flags.DEFINE_string("coordinator", None, "ADDRESS:PORT of host 0, the same on all hosts.")
-    flags.DEFINE_integer("num_processes", None, "How many hosts train together.")
-    flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
-    flags.DEFINE_bool("dry_run", False, "Print config, parameters, cost and memory, and exit.")
+    define_flags(flags.FLAGS)
     try:
         app.run(_train, argv=list(words), flags_parser=_parse)
     except KeyboardInterrupt:  # before training began, such as in the seconds of importing
         sys.exit(130)
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Defines in `values` what the command line takes."""
+    text, number = (
+        functools.partial(define, default=None, flag_values=values)
+        for define in (flags.DEFINE_string, flags.DEFINE_integer)
+    )
+    config_flags.DEFINE_config_file(
+        "config", help_string="Config of the experiment.", flag_values=values
+    )
+    text("workdir", help="Where all results go. Default: runs/<config name>.")
+    text("coordinator", help="ADDRESS:PORT of host 0, the same on all hosts.")
+    number("num_processes", help="How many hosts train together.")
+    number("process_id", help="Which of them this is, from 0.")
+    flags.DEFINE_bool(
+        "dry_run",
+        False,
+        "Print config, parameters, cost and memory, and exit.",
+        flag_values=values,
+    )
 
 
 def _parse(words: list[str]) -> list[str]:
