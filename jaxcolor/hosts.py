@@ -165,6 +165,7 @@ def leave(status: int) -> None:
         until = time.monotonic() + LEAVE_SECONDS
         while is_first() and time.monotonic() < until:
             if len(_client().key_value_dir_get(_LEFT)) == count():
+                time.sleep(1)  # the last of them may not have ended, and would be aborted
                 break
             time.sleep(0.1)
     os._exit(status)
