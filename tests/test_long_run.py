@@ -16,8 +16,8 @@ EPOCHS = 2000
 SETTLED = 200  # epochs after which everything has been loaded, compiled and cached
 EVERY = 20  # epochs between looks at the process
 COMPARED = 600  # epochs at either end: other work on the machine comes and goes
-# Measured: 32 and 36 kB. TensorStore's bindings never free 39 kB of each checkpoint, in the counts and
-# specifications that Orbax asks them for.
+# Measured: 32 and 36 kB. TensorStore's bindings never free 39 kB of each checkpoint, in the counts
+# and specifications that Orbax asks them for.
 LEAK = 50e3  # bytes an epoch, with a checkpoint every second one
 
 
