@@ -305,12 +305,13 @@ def test_jaxcolor_train_hands_on_the_flags_as_run_py_does(environment):
     """Both programs with the training itself replaced by one that prints what it was given."""
     replaced = (
         "import runpy, sys; from jaxcolor import command\n"
-        "def train(config, overridden, workdir, *, dry_run):\n"
-        "    print(config.train.epochs, list(overridden), workdir, dry_run)\n"
+        "def train(config, overridden, workdir, *, dry_run, address):\n"
+        "    print(config.train.epochs, list(overridden), workdir, dry_run, *address)\n"
         "    return 3\n"
         "command.train = train\n"
     )
     words = ["--config=configs/pix2pix.py", "--config.train.epochs=7", "--workdir=x", "--dry_run"]
+    words += ["--coordinator=here:1", "--num_processes=2", "--process_id=1"]
     environment = environment | {"GLIBC_TUNABLES": ""}  # or they would start anew
     for name, run in (
         ("run.py", "runpy.run_path('run.py', run_name='__main__')"),
@@ -319,4 +320,4 @@ def test_jaxcolor_train_hands_on_the_flags_as_run_py_does(environment):
         program = [sys.executable, "-c", f"{replaced}sys.argv[0] = {name!r}; {run}", *words]
         found = subprocess.run(program, capture_output=True, text=True, env=environment, cwd=ROOT)
         assert found.returncode == 3, found.stderr
-        assert found.stdout == "7 ['train.epochs'] x True\n"
+        assert found.stdout == "7 ['train.epochs'] x True here:1 2 1\n"

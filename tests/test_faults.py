@@ -1,5 +1,6 @@
 """Disks, directories and clocks that fail in the middle of a training: one line, and no harm."""
 
+import contextlib
 import csv
 import itertools
 import os
@@ -21,7 +22,7 @@ from jaxcolor.settings import CheckpointSettings
 from jaxcolor.training import checkpoints
 from jaxcolor.training.checkpoint_files import find_damage
 
-RUNNER = SimpleNamespace(settings=SimpleNamespace(checkpoint=CheckpointSettings()))
+RUNNER = SimpleNamespace(settings=SimpleNamespace(checkpoint=CheckpointSettings()), config={})
 
 
 @pytest.fixture
@@ -59,8 +60,12 @@ def fill(workdir):
 
 def seal(workdir):
     """Nothing in the workdir may be written any more."""
-    for path in [workdir, *workdir.rglob("*")]:
-        path.chmod(0o555 if path.is_dir() else 0o444)
+    for folder, _, names in os.walk(workdir):
+        with contextlib.suppress(FileNotFoundError):  # of a checkpoint being written
+            os.chmod(folder, 0o555)
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                os.chmod(os.path.join(folder, name), 0o444)
 
 
 def unseal(workdir):
