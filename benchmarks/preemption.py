@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import harness, reference
+from benchmarks import harness, reference, startup
 from benchmarks.bystanders import Bystanders
 from jaxcolor.training.stopping import PREEMPTED
 
@@ -76,7 +76,7 @@ class Run:
         """Seconds from the start to the first new step, and from SIGTERM `steps` later to the end.
 
         Raises:
-          RuntimeError: it ended by itself, or not as one that is to go on.
+          UserError: it ended by itself, or not as one that is to go on.
         """
         before = self._last_step()
         with tempfile.TemporaryFile("w+") as errors:
@@ -100,10 +100,7 @@ class Run:
                 process.kill()
                 process.wait()
             if process.returncode != PREEMPTED:
-                errors.seek(0)
-                raise RuntimeError(
-                    f"run.py ended with {process.returncode}: {errors.read()[-500:]}"
-                )
+                raise startup.ended_early(errors)
         return seconds
 
     def _wait_for(self, step: int, process: subprocess.Popen) -> None:

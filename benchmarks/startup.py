@@ -13,7 +13,7 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from benchmarks import harness, reference
 from benchmarks.bystanders import Bystanders
@@ -94,10 +94,15 @@ def start(changes: dict[str, Any], environment: dict[str, str]) -> dict[str, flo
             reader.join()
             process.stdout.close()
         if process.returncode >= 0:
-            errors.seek(0)
-            lines = errors.read().strip().splitlines() or ["it ended without a word"]
-            raise UserError(f"run.py ended early: {lines[-1].removeprefix('error: ')}")
+            raise ended_early(errors)
     return differences(marks)
+
+
+def ended_early(errors: IO[str]) -> UserError:
+    """The error of a run.py that ended by itself, from what it wrote to standard error."""
+    errors.seek(0)
+    lines = errors.read().strip().splitlines() or ["it ended without a word"]
+    return UserError(f"run.py ended early: {lines[-1].removeprefix('error: ')}")
 
 
 def note_lines(lines: Iterator[str], started: float, marks: dict[str, float]) -> None:

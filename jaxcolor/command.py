@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from jaxcolor import description, experiment, hosts, runner
 from jaxcolor.data import checks
 from jaxcolor.data.check_report import printable
-from jaxcolor.errors import DataError, UserError
+from jaxcolor.errors import DataError, UserError, is_out_of_memory
 from jaxcolor.training.stopping import INTERRUPTED, Interrupted
 
 BAD_USAGE = 2
@@ -231,16 +231,11 @@ def errors_as_lines(
         sys.stderr.write(f"{stopped}\n")
         status[0] = INTERRUPTED
     except (jax.errors.JaxRuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         first = str(error).splitlines()[0][:160] if str(error) else "out of memory"
         sys.stderr.write(f"error: the memory does not suffice: lower {batch_size} ({first})\n")
         status[0] = 1
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    signs = ("resource_exhausted", "out of memory")
-    return isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in signs)
 
 
 def _print_unless_late(unraisable: Any) -> None:

@@ -23,3 +23,9 @@ class TrainingError(UserError):
 
 class HostError(UserError):
     """Hosts that train together did not meet, or lost one another."""
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error of Python's or XLA's says that the memory does not suffice."""
+    signs = ("resource_exhausted", "out of memory")
+    return isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in signs)

@@ -20,7 +20,7 @@ import jax
 # The client of the coordination service has no public name; Orbax takes it from here, too.
 from jax._src import clusters, distributed
 
-from jaxcolor.errors import ConfigError, HostError, UserError
+from jaxcolor.errors import ConfigError, HostError, UserError, is_out_of_memory
 
 MEET_SECONDS = 300  # that a host waits for the others to start
 HEARTBEAT_SECONDS = 30  # without a sign of life after which a host counts as dead
@@ -289,13 +289,9 @@ def _failure_together(error: BaseException | None) -> BaseException | None:
     """JAX's own error from which `error` comes, if any, unless it is one of memory."""
     while error is not None and not isinstance(error, jax.errors.JaxRuntimeError):
         error = error.__cause__
-    return None if error is None or _is_out_of_memory(error) else error
+    return None if error is None or is_out_of_memory(error) else error
 
 
 def _first_line(error: BaseException) -> str:
     lines = str(error).split("\n")
     return " ".join(lines[0].split())[:500] or type(error).__name__
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return "resource_exhausted" in str(error).lower() or "out of memory" in str(error).lower()

@@ -220,7 +220,7 @@ class Mirror:
 
     def _read_local(self) -> dict[str, Any]:
         try:
-            return json.loads((self.local / _STATE).read_bytes())
+            return parse_json((self.local / _STATE).read_bytes())
         except (OSError, ValueError):
             return _no_index()
 

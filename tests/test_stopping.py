@@ -123,7 +123,6 @@ def test_a_validation_cut_short_is_made_up_for(tmp_path):
     rows = [(tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in "ab"]
     assert sorted(rows[0]) == sorted(rows[1])
     found = []
-    found = []
     for name in "ab":
         with Checkpoints(tmp_path / name / "checkpoints", read_only=True) as checkpoints:
             scores = [checkpoints.metrics(step) for step in checkpoints.steps()]

@@ -25,6 +25,7 @@ from tqdm import tqdm
 from jaxcolor.data.cache_root import cache_root
 from jaxcolor.data.pictures import expand
 from jaxcolor.errors import ConfigError, DataError, UserError
+from jaxcolor.plain_json import parse_json
 
 EXTRAS = {"gs": "gcs", "s3": "s3"}  # schemes, and what brings their filesystem
 THREADS = 16  # files under way: a request is mostly waiting
@@ -282,7 +283,7 @@ def _is_whole(path: Path, file: Remote, noted: list | None) -> bool:
 
 def _read_index(path: Path) -> dict[str, list]:
     try:
-        return dict(json.loads(path.read_bytes()))
+        return dict(parse_json(path.read_bytes()))
     except (OSError, ValueError, TypeError):  # none, or the half of one: all is copied again
         return {}
 

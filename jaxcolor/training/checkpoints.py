@@ -286,8 +286,11 @@ class Checkpoints:
         """
         if kind and hosts.count() > 1 and not issubclass(kind, hosts.AgreedStop):
             return
-        with contextlib.suppress(*([WorkdirError] if kind else [])):
+        try:
             self.close()
+        except WorkdirError:
+            if kind is None:
+                raise
 
     @contextlib.contextmanager
     def _clear_errors(self, done: str, step: int | None = None) -> Iterator[None]:
