@@ -76,6 +76,8 @@ def colorize(values: argparse.Namespace) -> list[str]:
     for line in passed_over:
         print(f"passed over: {printable(line)}")
     colorizer = Colorizer.load(values.model, values.checkpoint, batch_size=values.batch_size)
+    for line in colorizer.trained.warnings:
+        print(printable(line))
     existing = {"skip_existing": values.skip_existing, "overwrite": values.overwrite}
     settings = _settings(values, colorizer)
     left = jobs.left_to_do(every, out, settings, **existing)

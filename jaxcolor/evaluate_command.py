@@ -66,6 +66,8 @@ def evaluate(values: argparse.Namespace, changes: dict[str, Any]) -> Evaluation:
     trained_network = None
     if values.workdir is not None:
         trained_network = trained.load_trained(values.workdir, values.checkpoint or "best")
+        for line in trained_network.warnings:
+            print(printable(line), flush=True)
     network, found = _open(values, changes, trained_network)
     pictures = found.pictures if isinstance(found, Predictions) else found
     out = make_directory(values, pictures, changes, trained_network and trained_network.experiment)

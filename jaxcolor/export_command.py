@@ -66,6 +66,8 @@ def export(values: argparse.Namespace) -> dict[str, float]:
     if "onnx" in formats:
         exported_programs.check_onnx()  # before the others are made in vain
     trained = load_trained(values.workdir, values.checkpoint)
+    for line in trained.warnings:
+        print(printable(line), flush=True)
     mode = trained.experiment.settings.evaluation
     trained = trained.with_inference(values.statistics or mode.statistics, mode.dropout)
     out.mkdir(parents=True, exist_ok=True)

@@ -92,6 +92,8 @@ def _data(config, derived):
 def _recipe(trained):
     config = trained.config
     generator = f"- generator: {', '.join(f'{k} {v}' for k, v in config['generator'].items())}"
+    if trained.is_untrained:
+        return ["- untrained: its weights are random", generator]
     if not trained.step:
         return ["- as imported, without any training here", generator]
     losses = ", ".join(f"{name} {weight:g}" for name, weight in config["losses"].items())

@@ -76,6 +76,22 @@ class Trained(NamedTuple):
         return plan.epoch_of(self.step - 1) if self.step and plan.pictures else 0
 
     @property
+    def is_untrained(self) -> bool:
+        """Whether its weights are random: neither trained, nor imported, nor taken from a run."""
+        imported = self.config["derived"].get("imported", {})
+        return not (self.step or "generator" in imported or self.config.get("init_from"))
+
+    @property
+    def warnings(self) -> list[str]:
+        """What anybody should know who uses it, a line each."""
+        if not self.is_untrained:
+            return []
+        return [
+            f"warning: the generator of {self.workdir} is untrained, so that it gives noise: train "
+            "it, or import one"
+        ]
+
+    @property
     def parameters(self) -> int:
         """Parameters of the generator."""
         return parameter_count(self.state.generator.params)
@@ -152,12 +168,13 @@ def load_trained(workdir: str | Path, checkpoint: str = "best") -> Trained:
         raise WorkdirError(f"{workdir} is no workdir of a training: it has no folder checkpoints")
     with Checkpoints(directory, read_only=True) as checkpoints:
         step = _choose(checkpoints, checkpoint, workdir)
-        checkpoints.check(step)
-        values = checkpoints.config(step)
-        built, like = _rebuild(values, f"checkpoint {step} of {workdir}")
-        like = jax.tree.map(functools.partial(_placed, built.devices.replicated), like.generator)
-        weights = checkpoints.restore_weights(step, {"generator": like})["generator"]
-        scores = checkpoints.metrics(step)
+        with checkpoints.checking(step):
+            values = checkpoints.config(step)
+            built, like = _rebuild(values, f"checkpoint {step} of {workdir}")
+            placed = functools.partial(_placed, built.devices.replicated)
+            like = jax.tree.map(placed, like.generator)
+            weights = checkpoints.restore_weights(step, {"generator": like})["generator"]
+            scores = checkpoints.metrics(step)
     generator = NetworkState(**weights, opt_state=())
     nothing = NetworkState({}, {}, {})
     state = GanState(jnp.asarray(step, jnp.int32), generator, discriminator=nothing)

@@ -6,6 +6,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 from test_configuration import load_config
 from torch_format import save_zip
 
@@ -172,6 +173,20 @@ def test_a_workdir_says_where_its_weights_come_from(workdir):
     bias = trained.state.generator.params["down_4"]["bias"]
     name = "model.model.1.model.3.model.3.model.3.model.1.bias"
     np.testing.assert_array_equal(bias, arrays[name])
+
+
+def test_a_generator_that_is_random_is_not_used_without_a_word(workdir, tmp_path, capsys):
+    save_zip(tmp_path / "D.pth", discriminator_arrays())
+    assert imported(tmp_path / "D.pth", tmp_path / "run", "--image_size", "32") == 0
+    Image.new("L", (20, 30), 128).save(tmp_path / "grey.png")
+    capsys.readouterr()
+    for model, warned in ((tmp_path / "run", True), (workdir, False)):
+        words = ["--model", str(model), "--out", str(tmp_path / f"out-{warned}")]
+        assert command.main(["colorize", str(tmp_path / "grey.png"), *words]) == 0
+        assert ("run is untrained" in capsys.readouterr().out) == warned
+    assert command.main(["export", str(tmp_path / "run"), "--out", str(tmp_path / "export")]) == 0
+    assert "run is untrained" in capsys.readouterr().out
+    assert "its weights are random" in (tmp_path / "export" / "README.md").read_text()
 
 
 def test_training_goes_on_from_an_imported_workdir(workdir, pictures, tmp_path):

@@ -77,7 +77,8 @@ def serve(values: argparse.Namespace) -> None:
     model, runs = (expand(word) if word else None for word in (values.model, values.runs))
     runs = Path("runs") if model is None and runs is None else runs
     models = Models(find_models(model, runs))
-    models.colorizer(next(iter(models.workdirs)))
+    for line in models.colorizer(next(iter(models.workdirs))).trained.warnings:
+        print(printable(line), flush=True)
     with (
         _listen(values.host, values.port) as listening,
         tempfile.TemporaryDirectory(prefix="jaxcolor-gui-") as folder,

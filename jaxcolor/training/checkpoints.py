@@ -10,6 +10,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,22 @@ class Checkpoints:
             damage = find_damage(self.directory / str(step))
             if damage:
                 raise ValueError(damage.reason)
+
+    @contextlib.contextmanager
+    def checking(self, step: int) -> Iterator[None]:
+        """What `check` does, beside the body, which may read the checkpoint but use nothing of it.
+
+        Raises:
+          WorkdirError: it is not what was written; instead of any error that came of that.
+        """
+        with ThreadPoolExecutor(1, "checksums") as pool:  # hashing leaves the interpreter free
+            checked = pool.submit(self.check, step)
+            try:
+                yield
+            except Exception as error:
+                checked.result()
+                raise error
+            checked.result()
 
     def steps(self) -> list[int]:
         """Steps of all complete checkpoints."""
