@@ -35,6 +35,12 @@ with open(folder / f"{{name}}{{number}}.calls", "a") as file:
     file.write(json.dumps(sys.argv[1:]) + "\\n")
 if name == "srun":
     os.execvp(sys.argv[1], sys.argv[1:])
+if name == "gcloud" and "describe" in sys.argv:
+    states = os.environ.get("STATES", "ACTIVE").split()
+    asked = sum("describe" in line for line in open(folder / "gcloud.calls"))
+    print(states[asked - 1])
+if name == "kubectl" and "-" in sys.argv:
+    (folder / "applied.yaml").write_text(sys.stdin.read())
 if name == "nvidia-smi":
     print("GPU 0\\nGPU 1\\nGPU 2")
 if name == "python":
@@ -48,7 +54,8 @@ if name == "python":
 @pytest.fixture
 def stage(tmp_path):
     """A folder of stand-ins for what the scripts call, and an environment that finds them first."""
-    for name in ("srun", "scontrol", "gcloud", "nvidia-smi", "python"):
+    names = "srun scontrol gcloud nvidia-smi python sleep docker kubectl"
+    for name in names.split():
         path = tmp_path / name
         path.write_text(STAND_IN.format(python=sys.executable, folder=str(tmp_path)))
         path.chmod(0o755)
@@ -96,10 +103,14 @@ def parse(words):
     return settings, address
 
 
+def blocks():
+    """The commands of the document, block by block."""
+    return re.findall(r"```bash\n(.*?)```", DOCUMENT, re.DOTALL)
+
+
 def shown(pattern):
     """The commands of the document's blocks that match, with their capital words as they are."""
-    blocks = re.findall(r"```bash\n(.*?)```", DOCUMENT, re.DOTALL)
-    return [line for block in blocks for line in block.splitlines() if re.search(pattern, line)]
+    return [line for block in blocks() for line in block.splitlines() if re.search(pattern, line)]
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
@@ -181,7 +192,7 @@ def test_a_signal_reaches_every_process_of_a_machine_and_is_waited_for(stage):
     assert started.wait(timeout=30) == SAVED
 
 
-@pytest.mark.parametrize("step", ["create", "install", "mount", "train", "delete"])
+@pytest.mark.parametrize("step", ["create", "wait", "install", "mount", "train", "delete"])
 def test_gcloud_is_called_for_the_slice_on_all_hosts(stage, step):
     place = {"PROJECT": "p", "ZONE": "z", "SHARE": "10.0.0.2:/runs", "REPOSITORY": "https://r"}
     found, folder = run(stage, "tpu_slice.sh", step, **place)
@@ -199,6 +210,16 @@ def test_gcloud_is_called_for_the_slice_on_all_hosts(stage, step):
         if step == "train":
             settings, _ = parse(shlex.split(remote.partition("run.py ")[2]))
             assert settings.train.batch_size % 16 == 0
+
+
+@pytest.mark.parametrize("step", ["create", "wait"])
+@pytest.mark.parametrize(("end", "status"), [("ACTIVE", 0), ("FAILED", 1), ("SUSPENDED", 1)])
+def test_a_slice_is_waited_for_until_it_is_there_or_will_never_be(stage, step, end, status):
+    states = f"WAITING_FOR_RESOURCES PROVISIONING {end}"
+    found, folder = run(stage, "tpu_slice.sh", step, PROJECT="p", ZONE="z", STATES=states)
+    assert found.returncode == status, found.stderr
+    assert found.stdout.splitlines() == [f"jaxcolor: {state}" for state in states.split()]
+    assert len(calls(folder, "sleep")) == 2
 
 
 def test_a_slice_needs_a_project_and_a_step(stage):
@@ -236,6 +257,24 @@ def test_the_job_set_asks_for_one_slice_and_starts_again_what_was_stopped():
     (mount,), (volume,) = container["volumeMounts"], pod["volumes"]
     assert mount["name"] == volume["name"]
     assert settings.data.path.startswith(mount["mountPath"])
+
+
+def test_the_image_that_is_built_is_pushed_and_run(stage):
+    folder, environment = stage
+    (block,) = [text for text in blocks() if "docker build" in text]
+    block = block.replace("IMAGE=...", "IMAGE=images/jaxcolor:1")
+    subprocess.run(["bash", "-euc", block], env=environment, cwd=ROOT, check=True)
+    build, push = calls(folder, "docker")
+    assert build[build.index("-t") + 1] == push[1] == "images/jaxcolor:1"
+    (job,) = yaml.safe_load_all((folder / "applied.yaml").read_text())
+    (slice_,) = job["spec"]["replicatedJobs"]
+    (container,) = slice_["template"]["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "images/jaxcolor:1"
+
+
+def test_the_image_holds_no_results_environments_or_history():
+    left_out = (ROOT / ".dockerignore").read_text().splitlines()
+    assert {".git", ".venv*", "runs"} <= {*left_out}
 
 
 def test_the_image_ends_with_the_program_itself():

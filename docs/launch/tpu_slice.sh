@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Trains on a slice of Cloud TPUs of several hosts:
-#   docs/launch/tpu_slice.sh create|install|mount|train|delete
+#   docs/launch/tpu_slice.sh create|wait|install|mount|train|delete
 # PROJECT, ZONE and what else is read from the environment is described in docs/launch.md.
 set -euo pipefail
 
@@ -13,12 +13,28 @@ place=(--project="$PROJECT" --zone="$ZONE")
 # Runs a command on every host of the slice.
 everywhere() { gcloud compute tpus tpu-vm ssh "$NAME" "${place[@]}" --worker=all --command="$1"; }
 
+# Returns once Google has given the slice; fails where it never will.
+await_chips() {
+  local state=""
+  while [ "$state" != ACTIVE ]; do
+    [ -z "$state" ] || sleep 60
+    state=$(gcloud compute tpus queued-resources describe "$NAME" "${place[@]}" \
+      --format="value(state.state)")
+    echo "$NAME: $state"
+    case "$state" in FAILED | SUSPENDED) exit 1 ;; esac
+  done
+}
+
 case "${1:-}" in
   create)
     # Spot capacity costs less and may be taken back; leave out --spot otherwise.
     gcloud compute tpus queued-resources create "$NAME" "${place[@]}" --node-id="$NAME" \
       --accelerator-type="$ACCELERATOR" --runtime-version="$RUNTIME" --spot
-    gcloud compute tpus queued-resources describe "$NAME" "${place[@]}"
+    # Google has only queued the request by now. Interrupted, this may be waited for again: `wait`.
+    await_chips
+    ;;
+  wait)
+    await_chips
     ;;
   install)
     # The image's own Python may be older than 3.11: uv brings one.
@@ -40,7 +56,7 @@ case "${1:-}" in
     gcloud compute tpus queued-resources delete "$NAME" "${place[@]}" --force
     ;;
   *)
-    echo "usage: $0 create|install|mount|train|delete" >&2
+    echo "usage: $0 create|wait|install|mount|train|delete" >&2
     exit 2
     ;;
 esac
