@@ -31,7 +31,7 @@ exit status is then 1."""
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    words = make_parser("colorize", DESCRIPTION)
+    words = make_parser("colorize", DESCRIPTION, in_bucket=("model",))
     add = words.add_argument
     add("inputs", nargs="+", metavar="INPUT", help="files, folders, quoted patterns")
     add("--model", required=True, metavar="WORKDIR", help="of a training, or an export")

@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 
 from jaxcolor import description, experiment, hosts, runner
 from jaxcolor.data import checks
+from jaxcolor.data.buckets import has_bucket
 from jaxcolor.data.check_report import printable
 from jaxcolor.errors import DataError, UserError, is_out_of_memory
 from jaxcolor.training.stopping import INTERRUPTED, Interrupted
@@ -50,21 +51,42 @@ def parse_flags(argv: list[str], values: flags.FlagValues) -> list[str]:
         raise SystemExit(BAD_USAGE) from None
 
 
-def make_parser(name: str, description: str) -> argparse.ArgumentParser:
-    """A parser of `python -m jaxcolor NAME` that answers a mistake with one line and status 2."""
-    parser = argparse.ArgumentParser(
+class _Parser(argparse.ArgumentParser):
+    """Takes URLs of buckets in some arguments only: elsewhere they would be folders of the disk."""
+
+    in_bucket: tuple[str, ...] = ()
+
+    def parse_known_args(self, args=None, namespace=None):
+        values, rest = super().parse_known_args(args, namespace)
+        for name, value in vars(values).items():
+            for word in value if isinstance(value, list) else [value]:
+                if name not in self.in_bucket and has_bucket(word):
+                    self.error(f"{word} is in a bucket: give {name} on the disk; docs/buckets.md")
+        return values, rest
+
+    def error(self, message):
+        sys.stderr.write(f"error: {message}\n")
+        raise SystemExit(BAD_USAGE)
+
+
+def make_parser(
+    name: str, description: str, in_bucket: tuple[str, ...] = ()
+) -> argparse.ArgumentParser:
+    """A parser of `python -m jaxcolor NAME` that answers a mistake with one line and status 2.
+
+    Args:
+      name: of the command.
+      description: for --help.
+      in_bucket: arguments that may be URLs of buckets; in others these are mistakes.
+    """
+    parser = _Parser(
         f"python -m jaxcolor {name}",
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.error = _usage_error
+    parser.in_bucket = in_bucket
     return parser
-
-
-def _usage_error(message: str) -> None:
-    sys.stderr.write(f"error: {message}\n")
-    raise SystemExit(BAD_USAGE)
 
 
 def _reason(error: Exception) -> str:

@@ -34,7 +34,7 @@ of the pictures are given as in the config: --data.fit=crop, in val_fit_crop."""
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    words = make_parser("evaluate", DESCRIPTION)
+    words = make_parser("evaluate", DESCRIPTION, in_bucket=("workdir", "path"))
     add = words.add_argument
     add("workdir", nargs="?", metavar="WORKDIR", help="of a training")
     add("--checkpoint", metavar="best|latest|STEP", help="default: best")

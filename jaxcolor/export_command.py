@@ -33,7 +33,7 @@ Each file is read back and compared with the original on random inputs."""
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    words = make_parser("export", DESCRIPTION)
+    words = make_parser("export", DESCRIPTION, in_bucket=("workdir",))
     add = words.add_argument
     add("workdir", metavar="WORKDIR", help="of a training, or another export")
     add("--out", required=True, metavar="DIR", help="where the files go")

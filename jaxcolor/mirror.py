@@ -28,9 +28,15 @@ from jaxcolor.plain_json import parse_json
 
 INDEX = "workdir.json"  # in the bucket
 SECONDS = 30.0  # between two rounds
+READ_SECONDS = 5.0  # to wait for others of this machine that copy the same workdir
 STILL_SECONDS = 1.0  # for which a checkpoint must not change: it may be under removal
 _STATE = ".mirrored.json"  # in the local directory: the index that it was last the same as
 _CHECKPOINTS = "checkpoints"
+_PROBE = ".writable"
+
+
+class InUse(WorkdirError):
+    """Another process of this machine has the workdir."""
 
 
 @contextlib.contextmanager
@@ -62,14 +68,29 @@ def opened(workdir: str | Path, *, many_hosts: bool = False) -> Iterator[Path]:
 def as_it_is(workdir: str | Path) -> Path:
     """The path of a workdir to be read, ~ replaced; of one in a bucket a copy as of now.
 
+    Where a run of this machine is writing to it, that is the directory from which it is copied.
+
     Raises:
-      WorkdirError: the bucket cannot be read, or a run of this machine is writing to it.
+      WorkdirError: the bucket cannot be read, or has no workdir there.
     """
     if not buckets.is_bucket(workdir):
         return expand(workdir)
-    mirror = Mirror(str(workdir))
+    try:
+        mirror = Mirror(str(workdir), wait_seconds=READ_SECONDS)
+    except InUse:
+        local = local_directory(str(workdir))
+        if not local.is_dir():  # another is making the copy
+            raise
+        return local
     mirror.release()
+    if not _files(mirror.local):
+        raise WorkdirError(f"{workdir} is no workdir of a training: nothing is there")
     return mirror.local
+
+
+def local_directory(url: str) -> Path:
+    """Where the files of a workdir in a bucket are kept on this machine."""
+    return cache_root() / "workdirs" / buckets.local_name(url)
 
 
 class Mirror:
@@ -80,22 +101,26 @@ class Mirror:
       local: the directory, with the content of the folder unless it was ahead of that.
     """
 
-    def __init__(self, url: str):
+    def __init__(self, url: str, *, wait_seconds: float = 0):
         """Makes the local directory the same as the bucket, unless it already was or is ahead.
 
+        Args:
+          url: of a folder in a bucket.
+          wait_seconds: how long others of this machine may be in the workdir.
+
         Raises:
-          WorkdirError: the bucket cannot be read, the extra that reads it is not installed, or
-            another run of this machine is in the workdir.
+          InUse: others are in it for longer.
+          WorkdirError: the bucket cannot be read, or the extra that reads it is not installed.
         """
         self.url = url.rstrip("/")
-        self.local = cache_root() / "workdirs" / buckets.local_name(url)
+        self.local = local_directory(url)
         self._stop = threading.Event()
         self.local.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = filelock.FileLock(f"{self.local}.lock", timeout=0)
+        self._lock = filelock.FileLock(f"{self.local}.lock", timeout=wait_seconds)
         try:
             self._lock.acquire()
         except filelock.Timeout:
-            raise WorkdirError(
+            raise InUse(
                 f"workdir {self.url} is in use by another run: wait for it, or use another "
                 "--workdir"
             ) from None
@@ -118,7 +143,16 @@ class Mirror:
             )
         if there is None or here["round"] == there["round"]:
             return here
-        return self._pull(there, here["files"])
+        part = self.local.with_name(self.local.name + ".unfinished")
+        missing = self._get(there, part)
+        while missing:
+            newer = self._read_remote()
+            if newer is None or newer["round"] == there["round"]:
+                self._leave_out(missing, there, part)
+                break
+            there = newer  # a run elsewhere has removed what it replaced
+            missing = self._get(there, part)
+        return self._put_in_place(part, there, here["files"])
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -127,23 +161,34 @@ class Mirror:
         Not so after KeyboardInterrupt, which is to end a run at once: the next one copies the rest.
 
         Raises:
-          WorkdirError: what was there at the end could not be copied. Where another error is on
-            its way, that one goes on, and this is a line on standard error.
+          WorkdirError: the bucket cannot be written, or what was there at the end could not be
+            copied. Where another error is on its way, that one goes on, and this is a line on
+            standard error.
         """
         thread = threading.Thread(target=self._run, name="jaxcolor_mirror", daemon=True)
-        thread.start()
         try:
-            yield
-        except KeyboardInterrupt:
-            raise
-        except BaseException:
-            self._finish(thread, told=True)
-            raise
-        else:
+            self._check_writable()
+            thread.start()
+            try:
+                yield
+            except KeyboardInterrupt:
+                raise
+            except BaseException:
+                self._finish(thread, told=True)
+                raise
             self._finish(thread)
         finally:
             self._stop.set()
             self.release()
+
+    def _check_writable(self) -> None:
+        """Raises WorkdirError unless a file can be written to the bucket and removed from it.
+
+        Before hours of training are, of which nothing could be kept there.
+        """
+        with self._clear_errors("written"):
+            self._filesystem.pipe_file(f"{self._root}/{_PROBE}", b"-")
+            self._filesystem.rm_file(f"{self._root}/{_PROBE}")
 
     def _finish(self, thread: threading.Thread, *, told: bool = False) -> None:
         """The last round; with `told`, a line on standard error where it fails."""
@@ -224,14 +269,8 @@ class Mirror:
         except (OSError, ValueError):
             return _no_index()
 
-    def _pull(self, index: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
-        """Replaces the local directory by what an index names; the index of what is there now.
-
-        Args:
-          index: of the bucket.
-          known: files of the local directory that the bucket once had; others are set aside.
-        """
-        part = self.local.with_name(self.local.name + ".unfinished")
+    def _get(self, index: dict[str, Any], part: Path) -> list[str]:
+        """Copies what an index names to the new directory `part`; the names that are not there."""
         if part.exists():
             shutil.rmtree(part)
         part.mkdir()
@@ -239,7 +278,36 @@ class Mirror:
         for name in sizes:
             buckets.check_name(name, self.url)
         print(f"copying {self.url}, {sum(sizes.values()) / 1e6:,.1f} MB, to {self.local}")
-        buckets.get_files(self._filesystem, self._root, part, sizes)
+        return buckets.get_files(self._filesystem, self._root, part, sizes)
+
+    def _leave_out(self, missing: list[str], index: dict[str, Any], part: Path) -> None:
+        """Removes checkpoints from `part` whose files have gone from the bucket; says what has.
+
+        Raises:
+          WorkdirError: there are checkpoints, and this befell all of them.
+        """
+        every = {_checkpoint(name) for name in index["files"]} - {None}
+        partial = {_checkpoint(name) for name in missing} - {None}
+        if partial and partial == every:
+            raise WorkdirError(
+                f"workdir {self.url}: every checkpoint lacks files, such as {missing[0]}: put them "
+                "back, or use another --workdir"
+            )
+        for step in partial:
+            shutil.rmtree(part / _CHECKPOINTS / step, ignore_errors=True)
+        of = f", and with it checkpoint {' and '.join(sorted(partial))}" if partial else ""
+        print(f"{self.url} lacks {missing[0]}, which its index names: left out{of}", flush=True)
+
+    def _put_in_place(
+        self, part: Path, index: dict[str, Any], known: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Replaces the local directory by a copy of the bucket; the index of what is there now.
+
+        Args:
+          part: the copy.
+          index: of the bucket.
+          known: files of the local directory that the bucket once had; others are set aside.
+        """
         index = index | {"files": _files(part)}
         _write_state(part, index)
         if _files(self.local) != known:

@@ -1,6 +1,7 @@
 """Pictures and caches in buckets: a filesystem in memory stands for gs:// here."""
 
 import json
+import re
 import shutil
 
 import fsspec
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 from memory_bucket import Bucket
 
+from jaxcolor import mirror
+from jaxcolor.__main__ import main
 from jaxcolor.data import buckets, layouts
 from jaxcolor.data.prepare import prepare
 from jaxcolor.data.prepared import MANIFEST
@@ -161,3 +164,33 @@ def test_the_same_cache_is_sent_once_and_another_not_over_it(bucket, pictures, t
     assert Bucket.sent == []
     held = json.loads(bucket.cat_file(f"gs://bucket/cache/{MANIFEST}"))
     assert held == json.loads((made / MANIFEST).read_bytes())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "colorize gs://bucket/scans --model RUN --out OUT",
+        "colorize DIR --model RUN --out gs://bucket/out",
+        "evaluate RUN --out gs://bucket/out",
+        "compare A=RUN B=s3://bucket/run",
+        "import net.pth --out s3://bucket/run",
+        "export RUN --out s3://bucket/out",
+        "gui --model gs://bucket/run",
+    ],
+)
+def test_where_no_bucket_can_be_it_is_not_taken_for_a_folder(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main(words.split())
+    assert end.value.code == 2
+    line = r"error: \S+ is in a bucket: give \w+ on the disk.*\n"
+    assert re.fullmatch(line, capsys.readouterr().err)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("path", ["gcs://bucket/pairs", "https://host/pairs"])
+def test_other_urls_are_refused(path):
+    with pytest.raises(ConfigError, match="of an unknown kind: write gs:// and s3:// for buckets"):
+        layouts.open_splits(path)
+    with pytest.raises(ConfigError, match="of an unknown kind"), mirror.opened(path):
+        pass

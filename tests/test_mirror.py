@@ -1,5 +1,6 @@
 """A workdir in a bucket: what is copied, when, and what a machine without a copy starts with."""
 
+import importlib
 import json
 import shutil
 
@@ -231,6 +232,77 @@ def test_a_failed_round_is_told_and_made_up_for(monkeypatch, capsys):
         Bucket.fails.clear()
     assert "503 try again later" in said
     assert read(on_a_new_machine().local) == {"logs/a": "1"}
+
+
+def test_a_bucket_that_cannot_be_written_is_told_before_the_training(monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError("403 denied")
+
+    run = Mirror(URL)
+    refused = pytest.raises(WorkdirError, match=r"cannot be written \(403 denied\)")
+    with monkeypatch.context() as closed:
+        closed.setattr(Bucket, "pipe_file", refuse)
+        with refused, run.running():
+            pytest.fail("trained in vain")
+    open_mirror()  # nobody is in it any more
+
+
+def test_a_checkpoint_of_which_the_bucket_has_lost_a_file_is_left_out(capsys):
+    run = open_mirror()
+    write(run.local, checkpoints__3__a="x", checkpoints__6__a="y", checkpoints__6__b="z")
+    run.push()
+    Bucket().rm_file(f"{URL}/checkpoints/6/b")
+    assert read(on_a_new_machine().local) == {"checkpoints/3/a": "x"}
+    said = f"{URL} lacks checkpoints/6/b, which its index names: left out, and with it checkpoint 6"
+    assert said in capsys.readouterr().out
+
+
+def test_a_bucket_that_has_lost_something_of_each_checkpoint_does_not_start_over():
+    run = open_mirror()
+    write(run.local, logs__a="1", checkpoints__3__a="x", checkpoints__3__b="y")
+    run.push()
+    Bucket().rm_file(f"{URL}/checkpoints/3/b")
+    shutil.rmtree(run.local)
+    with pytest.raises(WorkdirError, match="every checkpoint lacks files, such as checkpoints/3/b"):
+        open_mirror()
+
+
+def test_what_another_run_replaces_while_it_is_read_is_read_anew(tmp_path, monkeypatch):
+    run = open_mirror()
+    write(run.local, checkpoints__3__a="x")
+    run.push()
+
+    def go_on():
+        write(run.local, checkpoints__6__a="y")
+        shutil.rmtree(run.local / "checkpoints" / "3")
+        run.push()
+
+    class Busy(Bucket):
+        """Its files are read just after a run elsewhere has gone on."""
+
+        def get_file(self, *arguments, **options):
+            while acts:
+                acts.pop()()
+            return super().get_file(*arguments, **options)
+
+    acts = [go_on]
+    monkeypatch.setitem(importlib.import_module("fsspec.registry")._registry, "gs", Busy)
+    monkeypatch.setenv("JAXCOLOR_CACHE", str(tmp_path / "elsewhere"))
+    assert read(open_mirror().local) == {"checkpoints/6/a": "y"}
+
+
+def test_a_workdir_is_read_while_a_run_of_this_machine_writes_it(monkeypatch):
+    monkeypatch.setattr(mirror, "READ_SECONDS", 0.1)
+    run = Mirror(URL)
+    with run.running():
+        write(run.local, checkpoints__3__a="not yet sent")
+        assert mirror.as_it_is(URL) == run.local
+    assert mirror.as_it_is(URL) == run.local
+
+
+def test_nothing_there_is_one_line_that_names_the_bucket():
+    with pytest.raises(WorkdirError, match=f"{URL} is no workdir of a training: nothing is there"):
+        mirror.as_it_is(URL)
 
 
 def test_a_training_in_a_bucket_goes_on_elsewhere(pictures, tmp_path, monkeypatch, capsys):

@@ -50,8 +50,21 @@ class Remote(NamedTuple):
 
 
 def is_bucket(path: str | Path) -> bool:
-    """Whether a path is one in a bucket."""
-    return str(path).partition("://")[0] in EXTRAS and "://" in str(path)
+    """Whether a path is one in a bucket.
+
+    Raises:
+      ConfigError: it is a URL of another kind, which as a path would be a folder of the disk.
+    """
+    scheme, separator, _ = str(path).partition("://")
+    if separator and scheme.isalnum() and scheme not in EXTRAS:
+        known = " and ".join(f"{scheme}://" for scheme in EXTRAS)
+        raise ConfigError(f"{path} is a URL of an unknown kind: write {known} for buckets")
+    return bool(separator) and scheme in EXTRAS
+
+
+def has_bucket(word: object) -> bool:
+    """Whether an argument of a command line names something in a bucket, be it after a label."""
+    return isinstance(word, str) and any(f"{scheme}://" in word for scheme in EXTRAS)
 
 
 def local(path: str | Path) -> Path:
@@ -150,13 +163,13 @@ def open_bucket(url: str) -> tuple[Any, str]:
     return filesystem, filesystem._strip_protocol(url).rstrip("/")
 
 
-def get_files(filesystem: Any, root: str, place: Path, sizes: dict[str, int]) -> None:
-    """Copies files of a bucket, by their names below `root`, to a new directory.
+def get_files(filesystem: Any, root: str, place: Path, sizes: dict[str, int]) -> list[str]:
+    """Copies files of a bucket, by their names below `root`; the names of those that are not there.
 
     Args:
       filesystem: see `open_bucket`.
       root: likewise.
-      place: the directory.
+      place: a new directory to copy them to.
       sizes: of the files in bytes, for the bar.
     """
     with _bar("copying", sum(sizes.values())) as bar:
@@ -164,10 +177,15 @@ def get_files(filesystem: Any, root: str, place: Path, sizes: dict[str, int]) ->
         def get(name, size):
             path = place / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            filesystem.get_file(f"{root}/{name}", str(path))
+            try:
+                filesystem.get_file(f"{root}/{name}", str(path))
+            except FileNotFoundError:
+                path.unlink(missing_ok=True)
+                return name
             bar.update(size)
+            return ""
 
-        in_threads(get, sizes.items())
+        return [name for name in in_threads(get, sizes.items()) if name]
 
 
 def in_threads(work: Callable, arguments: Iterable[tuple]) -> list:
