@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 
+from jaxcolor.colorize import picture_files
 from jaxcolor.data.pictures import is_greyscale, list_pictures, read_picture, read_size
 from jaxcolor.errors import DataError
 
@@ -66,6 +68,26 @@ def test_exif_orientation_is_honoured(tmp_path, suffix):
     assert pixels[8, 4, 0] > 240  # the bottom of what is stored is on the left
     assert pixels[8, 44, 2] > 240
     assert read_size(path) == (48, 16)  # the header is read as turned too
+
+
+DAMAGED_EXIF = [b"Exif\0\0nonsense", b"MM\0*"]
+
+
+@pytest.mark.parametrize("exif", DAMAGED_EXIF)
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_a_picture_with_damaged_exif_is_read(tmp_path, suffix, exif):
+    path = tmp_path / f"a.{suffix}"
+    Image.new("RGB", (9, 5), RED).save(path, exif=exif)
+    assert read_picture(path).shape == (5, 9, 3)
+    assert read_size(path) == (9, 5)
+
+
+def test_a_png_with_damaged_exif_of_imagemagick_is_read(tmp_path):
+    info = PngInfo()
+    info.add_text("Raw profile type exif", "\nexif\n 4\nno digits")
+    Image.new("RGB", (9, 5), RED).save(tmp_path / "a.png", pnginfo=info)
+    assert read_picture(tmp_path / "a.png").shape == (5, 9, 3)
+    assert picture_files.read(tmp_path / "a.png").pixels.shape == (5, 9, 3)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "tif", "TIFF", "JPEG"])

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
 from jaxcolor.colorize import deep_files
 from jaxcolor.data import deep_tiff
 from jaxcolor.data.picture_tags import check_exif, check_tags
-from jaxcolor.data.pictures import FORMATS, MAX_PIXELS, to_srgb
+from jaxcolor.data.pictures import FORMATS, MAX_PIXELS, orientation, to_srgb, upright
 from jaxcolor.errors import DataError
 
 MAX_BYTES = 2**30  # of a file; MAX_PIXELS of 16 bits and four channels take 716 MB
@@ -201,7 +201,7 @@ def _read_plain(image):
             "its pixels are signed or 32-bit numbers: save it with 8 or 16 bits a channel"
         )
     profile = image.info.get("icc_profile")
-    image = ImageOps.exif_transpose(image)
+    image = upright(image)
     xmp = _xmp(image)
     alpha = None
     if image.has_transparency_data:
@@ -260,8 +260,7 @@ def _format(image):
 
 def _orientation(image):
     # Asking a PNG without EXIF for it would decode it.
-    exif = image.getexif() if "exif" in image.info else {}
-    return exif.get(ExifTags.Base.Orientation, 1)
+    return orientation(image) if "exif" in image.info else 1
 
 
 def _dpi(image):

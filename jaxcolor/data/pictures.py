@@ -15,13 +15,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 import PIL.WebPImagePlugin  # noqa: F401 - Pillow knows the format once it is imported
-from PIL import (
-    ExifTags,
-    Image,
-    ImageCms,
-    ImageOps,
-    UnidentifiedImageError,
-)
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from jaxcolor.data.picture_tags import check_exif, check_tags
 from jaxcolor.errors import ConfigError, DataError
@@ -36,6 +30,16 @@ OTHER_SUFFIXES += (".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf")  # of
 BACKGROUNDS = ("white", "black")
 _BITS, _PHOTOMETRIC, _PLANAR = 258, 262, 284  # tags of TIFF
 _IN_PLANES = 2
+_TURN = Image.Transpose
+_TURNS = {
+    2: _TURN.FLIP_LEFT_RIGHT,
+    3: _TURN.ROTATE_180,
+    4: _TURN.FLIP_TOP_BOTTOM,
+    5: _TURN.TRANSPOSE,
+    6: _TURN.ROTATE_270,
+    7: _TURN.TRANSVERSE,
+    8: _TURN.ROTATE_90,
+}  # that make a picture upright, by its orientation in EXIF
 # A pixel this far from grey (largest less smallest channel, of 255) shows: JPEG alone stays below.
 _VISIBLE_CHROMA = 12
 _FEWEST_COLOURED = 1e-3
@@ -84,7 +88,7 @@ def read_picture(file: str | Path | IO[bytes], *, background: str = "white") -> 
                     raise ValueError("its planes of 16 bits cannot be read: save it interleaved")
                 return picture
             negative = tags.get(_PHOTOMETRIC) == 0
-            return np.asarray(_to_rgb(ImageOps.exif_transpose(image), background, negative))
+            return np.asarray(_to_rgb(upright(image), background, negative))
     except UnidentifiedImageError as error:
         picture = _read_deep(file, background)
         if picture is None:
@@ -104,7 +108,7 @@ def read_size(file: str | Path) -> tuple[int, int]:
         with _open(file) as image:
             check_exif(image.info)
             # TIFF sizes come turned already; asking a PNG without EXIF for it would decode it.
-            turned = "exif" in image.info and image.getexif().get(ExifTags.Base.Orientation, 1) > 4
+            turned = "exif" in image.info and orientation(image) > 4
             return image.size[::-1] if turned else image.size
     except UnidentifiedImageError as error:
         picture = _read_deep(file, BACKGROUNDS[0])
@@ -113,6 +117,21 @@ def read_size(file: str | Path) -> tuple[int, int]:
         return picture.shape[1::-1]
     except Exception as error:
         raise _unreadable(file, error) from error
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The picture as its EXIF, or else its XMP, says that it is to be turned."""
+    turn = _TURNS.get(orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def orientation(image: Image.Image) -> int:
+    """1 to 8, as EXIF counts: 1 is upright, which a picture with damaged EXIF is taken for, too."""
+    try:
+        given = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # damage shows as errors of any kind
+        return 1
+    return given if isinstance(given, int) and 1 <= given <= 8 else 1
 
 
 def is_greyscale(picture: np.ndarray) -> bool:
