@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin
 
-_PNG_DEPTH_AT = 24  # in the header chunk, which comes first
+_PNG_DEPTH_AT, _PNG_COLOURS_AT = 24, 25  # in the header chunk, which comes first
+_GREY_AND_ALPHA = 4
 _BITS, _PROFILE, _XMP = 258, 34675, 700
 _INCH = 2
 _RGB, _DEFLATE = 2, 8
@@ -26,7 +27,7 @@ def is_deep(image: Image.Image, data: bytes) -> bool:
 
 
 def decode_png(data: bytes) -> np.ndarray | None:
-    """uint16 [height, width, 1, 3 or 4], as it is stored; None if OpenCV will not have it."""
+    """uint16 [height, width, 1 to 4], as it is stored; None if OpenCV will not have it."""
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
@@ -35,6 +36,8 @@ def decode_png(data: bytes) -> np.ndarray | None:
         return None
     if pixels.ndim == 2:
         return pixels[..., None]
+    if data[_PNG_COLOURS_AT] == _GREY_AND_ALPHA:  # of which OpenCV makes colours
+        return pixels[..., [0, 3]]
     return pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
 
 

@@ -3,7 +3,6 @@
 JPEG, PNG, WebP, TIFF and BMP. The first frame of several is taken.
 """
 
-import functools
 import io
 import os
 import re
@@ -13,12 +12,12 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, PngImagePlugin
+from PIL import ExifTags, Image, PngImagePlugin
 
-from jaxcolor.colorize import deep_files
+from jaxcolor.colorize import deep_files, profiles
 from jaxcolor.data import deep_tiff
 from jaxcolor.data.picture_tags import check_exif, check_tags
-from jaxcolor.data.pictures import FORMATS, MAX_PIXELS, orientation, to_srgb, upright
+from jaxcolor.data.pictures import FORMATS, MAX_PIXELS, orientation, upright
 from jaxcolor.errors import DataError
 
 MAX_BYTES = 2**30  # of a file; MAX_PIXELS of 16 bits and four channels take 716 MB
@@ -33,7 +32,6 @@ _XMP_ATTRIBUTE = re.compile(rb"""\s?tiff:Orientation=(?:"[^"]*"|'[^']*')""")
 _XMP_ELEMENTS = (b"tiff:Orientation", b"xmp:Thumbnails")
 _JPEG_XMP_BYTES = 65_504  # that fit into one segment
 _EIGHT_BITS = "of its 16 bits a channel 8 were read, and 8 are written"
-_PROFILE_SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
 
 
 class Picture(NamedTuple):
@@ -94,8 +92,8 @@ def read(
             check_exif(image.info)
             if deep := _read_deep(image, data, max_pixels):
                 return deep
-            note = _EIGHT_BITS if deep_files.is_deep(image, data) else ""
-            return _read_plain(image)._replace(note=note, lossless=_is_lossless_webp(data))
+            found = _read_plain(image)._replace(lossless=_is_lossless_webp(data))
+            return found._replace(note=_EIGHT_BITS) if deep_files.is_deep(image, data) else found
     except DataError:
         raise
     except Image.DecompressionBombError as error:
@@ -153,10 +151,12 @@ def encode(
     dpi = like.dpi if keep_metadata else None
     xmp = _of_the_result(like.xmp) if keep_metadata else b""
     if pixels.dtype == np.uint16:
+        if like.converted:
+            pixels = profiles.deep_from_srgb(pixels, like.profile)
         return deep_files.encode(pixels, like.format, like.profile, exif, dpi, xmp)
     image = Image.fromarray(pixels)
     if like.converted:
-        image = _from_srgb(image, like.profile)
+        image = profiles.from_srgb(image, like.profile)
     if like.format == "TIFF":  # Pillow cannot compress one that has EXIF
         return deep_files.encode_tiff(np.asarray(image), like.profile, exif, dpi, xmp)
     options = {"icc_profile": like.profile, "exif": exif or None, "dpi": dpi}
@@ -209,19 +209,13 @@ def _read_plain(image):
         alpha = image.getchannel("A")
     if image.mode not in ("L", "RGB", "CMYK"):
         image = image.convert("L" if image.mode in ("1", "LA") else "RGB")
-    kind = _PROFILE_SPACES[image.mode]
-    if _profile_space(profile) != kind or _is_srgb(profile):
-        carried, converted = (profile if _profile_space(profile) == "RGB" == kind else None), False
-        image = image.convert("RGB") if kind == "CMYK" else image
-    else:
-        carried, converted = (profile if kind == "RGB" else None), kind == "RGB"
-        image = to_srgb(image, profile)
+    is_grey = image.mode == "L"
+    image, of_the_profile = profiles.to_srgb(image, profile)
     pixels = np.asarray(image).reshape(image.height, image.width, -1)
-    pixels = pixels[..., :1] if kind == "GRAY" else pixels
+    pixels = pixels[..., :1] if is_grey else pixels
     if alpha is not None:
         pixels = np.concatenate([pixels, np.asarray(alpha)[..., None]], axis=2)
-    pixels = np.ascontiguousarray(pixels)
-    return Picture(pixels, profile=carried, converted=converted, xmp=xmp, **metadata)
+    return Picture(np.ascontiguousarray(pixels), xmp=xmp, **metadata, **of_the_profile)
 
 
 def _read_deep(image, data, max_pixels):
@@ -236,11 +230,8 @@ def _read_deep(image, data, max_pixels):
         return None
     if not is_tiff:
         pixels = deep_tiff.turn(pixels, _orientation(image))
-    profile, note = image.info.get("icc_profile"), ""
-    if profile and not _is_srgb(profile):
-        note = "its 16-bit numbers were taken for sRGB's, whatever its colour profile says"
-    kept = profile if _profile_space(profile) == "RGB" else None
-    return Picture(np.ascontiguousarray(pixels), profile=kept, note=note, **metadata)
+    pixels, of_the_profile = profiles.deep_to_srgb(pixels, image.info.get("icc_profile"))
+    return Picture(np.ascontiguousarray(pixels), **metadata, **of_the_profile)
 
 
 def _is_lossless_webp(data):
@@ -310,35 +301,3 @@ def _exif(image):
         return kept.tobytes() if len(kept) else b""
     except Exception:  # damaged metadata is no reason to leave a picture grey
         return b""
-
-
-@functools.lru_cache(maxsize=16)
-def _profile_space(profile):
-    """ "RGB", "GRAY", "CMYK" ... or "" where there is no profile that can be read."""
-    try:
-        return ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space.strip()
-    except (OSError, TypeError, ValueError):
-        return ""
-
-
-@functools.lru_cache(maxsize=16)
-def _is_srgb(profile):
-    try:
-        description = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile)))
-    except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
-        return True  # what cannot be read is left alone
-    return "sRGB" in description and _profile_space(profile) == "RGB"
-
-
-def _from_srgb(image, profile):
-    """The sRGB picture in the numbers of a profile."""
-    colours = ImageCms.applyTransform(image.convert("RGB"), _from_srgb_transform(profile))
-    if image.mode == "RGBA":
-        colours.putalpha(image.getchannel("A"))
-    return colours
-
-
-@functools.lru_cache(maxsize=16)
-def _from_srgb_transform(profile):
-    given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    return ImageCms.buildTransform(ImageCms.createProfile("sRGB"), given, "RGB", "RGB")

@@ -149,10 +149,27 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
       image: of mode RGB, L or CMYK.
       profile: ICC profile of its colours, if it has one.
     """
-    transform = _to_srgb_transform(profile, image.mode) if profile else None
+    transform = srgb_transform(profile, image.mode)
     if transform is None:
         return image.convert("RGB")
     return ImageCms.applyTransform(image, transform)
+
+
+@functools.lru_cache(maxsize=16)  # building one takes longer than applying it
+def srgb_transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """From the numbers of a profile to sRGB; None if they are that, or nobody can tell.
+
+    Args:
+      profile: ICC profile, maybe damaged or of another mode.
+      mode: RGB, L or CMYK.
+    """
+    try:
+        given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if mode == "RGB" and "sRGB" in ImageCms.getProfileDescription(given):
+            return None
+        return ImageCms.buildTransform(given, ImageCms.createProfile("sRGB"), mode, "RGB")
+    except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
+        return None
 
 
 def list_pictures(directory: str | Path) -> Listing:
@@ -299,17 +316,6 @@ def _to_rgb(image, background, negative=False):
 
 def _to_8_bits(pixels):
     return np.rint(pixels.astype(np.float32) / 257).astype(np.uint8)
-
-
-@functools.lru_cache(maxsize=16)  # building one takes longer than applying it
-def _to_srgb_transform(profile, mode):
-    try:
-        given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if mode == "RGB" and "sRGB" in ImageCms.getProfileDescription(given):
-            return None
-        return ImageCms.buildTransform(given, ImageCms.createProfile("sRGB"), mode, "RGB")
-    except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
-        return None
 
 
 def _read_deep(file, background):
