@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from jaxcolor.colorize import Colorizer, jobs, picture_files
@@ -16,7 +17,7 @@ from jaxcolor.colorize.picture_files import Picture
 from jaxcolor.command import errors_as_lines, make_parser, set_up_jax
 from jaxcolor.data.check_report import printable
 from jaxcolor.data.pictures import expand
-from jaxcolor.errors import ConfigError, UserError
+from jaxcolor.errors import ConfigError, DataError, UserError
 
 DESCRIPTION = """\
 Colours pictures of any size and kind with a trained network.
@@ -75,6 +76,7 @@ def colorize(values: argparse.Namespace) -> list[str]:
     every, passed_over = jobs.find_jobs(values.inputs, out)
     for line in passed_over:
         print(f"passed over: {printable(line)}")
+    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, values.max_pixels)
     colorizer = Colorizer.load(values.model, values.checkpoint, batch_size=values.batch_size)
     for line in colorizer.trained.warnings:
         print(printable(line))
@@ -143,9 +145,16 @@ def _colour(left, colorizer, values, outcome: _Outcome) -> Iterator[Job]:
         job.target.parent.mkdir(parents=True, exist_ok=True)
         options = {"quality": values.quality, "keep_metadata": values.keep_metadata}
         picture_files.write(job.target, result, picture, **options)
+
+    def written(job, future):
+        try:
+            future.result()
+        except DataError as error:
+            outcome.bad.append(f"{job.source}: {error}")
         return job
 
-    read = _read_ahead(left, values.max_pixels, colorizer.batch_size)
+    limits = {"max_pixels": values.max_pixels, "least_side": colorizer.trained.image_size}
+    read = _read_ahead(left, colorizer.batch_size, **limits)
     with ThreadPoolExecutor(1) as writer:
         writing = deque()
         for chunk in read:
@@ -161,20 +170,20 @@ def _colour(left, colorizer, values, outcome: _Outcome) -> Iterator[Job]:
                     outcome.notes.append(f"{job.source}: {picture.note}")
                 outcome.lost_colour += colorizer.has_colour_to_lose(picture.pixels)
                 while len(writing) >= colorizer.batch_size:
-                    yield writing.popleft().result()
-                writing.append(writer.submit(write, job, picture, result))
+                    yield written(*writing.popleft())
+                writing.append((job, writer.submit(write, job, picture, result)))
         while writing:
-            yield writing.popleft().result()
+            yield written(*writing.popleft())
 
 
-def _read_ahead(left, max_pixels, size) -> Iterator[list[tuple[Job, Picture | UserError]]]:
+def _read_ahead(left, size, **limits) -> Iterator[list[tuple[Job, Picture | UserError]]]:
     """The pictures in lists of `size`, or why one cannot be read; one list ahead."""
 
     def read(chunk):
         found = []
         for job in chunk:
             try:
-                found.append((job, picture_files.read(job.source, max_pixels=max_pixels)))
+                found.append((job, picture_files.read(job.source, **limits)))
             except UserError as error:
                 found.append((job, error))
         return found

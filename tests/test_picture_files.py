@@ -339,6 +339,27 @@ def test_what_cannot_be_written_leaves_what_was_there(tmp_path, monkeypatch):
     assert path.read_bytes() == b"before"
 
 
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path):
+    path = tmp_path / f"{'x' * 251}.png"
+    picture_files.write(path, COLOURS, picture_files.Picture(COLOURS, "PNG"))
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_what_a_format_has_no_room_for_is_named():
+    for kind, width in (("WEBP", 16_384), ("JPEG", 65_501)):
+        pixels = np.zeros((1, width, 3), np.uint8)
+        with pytest.raises(DataError, match=f"{width}x1 pixels cannot be written as {kind}"):
+            picture_files.encode(pixels, picture_files.Picture(pixels, kind))
+
+
+def test_exif_too_long_for_a_jpeg_is_left_out():
+    exif = Image.Exif()
+    exif[ExifTags.Base.Artist] = "x" * 70_000
+    like = picture_files.Picture(COLOURS, "JPEG", exif=exif.tobytes())
+    data = picture_files.encode(COLOURS, like, keep_metadata=True)
+    assert "exif" not in Image.open(io.BytesIO(data)).info
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
 def test_of_a_profile_that_leads_one_way_the_result_is_srgb(kind):
     given = file_of(Image.fromarray(COLOURS), kind, icc_profile=icc_profiles.scanner())
@@ -348,3 +369,23 @@ def test_of_a_profile_that_leads_one_way_the_result_is_srgb(kind):
     assert (found.pixels != np.asarray(Image.open(io.BytesIO(given)))).any()
     again = Image.open(io.BytesIO(picture_files.encode(found.pixels, found)))
     assert "icc_profile" not in again.info
+
+
+def png_of_zeros(width, height):
+    packer = zlib.compressobj()
+    rows = packer.compress(bytes((width + 8) // 8) * height) + packer.flush()  # a bit a pixel
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in ((b"IHDR", header), (b"IDAT", rows), (b"IEND", b""))
+    )
+
+
+@pytest.mark.parametrize("size", [(1, 400_000), (400_000, 1)])
+def test_a_thin_picture_is_refused_for_what_would_be_made_of_it(size):
+    data = png_of_zeros(*size)
+    assert picture_files.read(data).pixels.shape == (size[1], size[0], 1)
+    assert picture_files.read(data, least_side=200).pixels.size == 400_000
+    said = f"thread has {size[0]}x{size[1]} pixels, which is too thin: the network sees 256"
+    with pytest.raises(DataError, match=said):
+        picture_files.read(data, name="thread", least_side=256)

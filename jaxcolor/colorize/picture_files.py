@@ -3,6 +3,7 @@
 JPEG, PNG, WebP, TIFF and BMP. The first frame of several is taken.
 """
 
+import hashlib
 import io
 import os
 import re
@@ -23,6 +24,8 @@ from jaxcolor.errors import DataError
 MAX_BYTES = 2**30  # of a file; MAX_PIXELS of 16 bits and four channels take 716 MB
 QUALITY = 95
 _PIECE = 2**20
+# Names of what is being written: those of results may be as long as a file system allows.
+PART = re.compile(r"\.[0-9a-f]{16}\.(\d+)\.part")
 _SUFFIX_FORMATS = "JPEG, PNG, WebP, TIFF or BMP"
 # The tags of a photograph itself; the others describe the file: its strips, its rotation.
 _KEPT_TAGS = ("ImageDescription", "Make", "Model", "Software", "DateTime", "Artist", "Copyright")
@@ -31,6 +34,7 @@ _KEPT_DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 _XMP_ATTRIBUTE = re.compile(rb"""\s?tiff:Orientation=(?:"[^"]*"|'[^']*')""")
 _XMP_ELEMENTS = (b"tiff:Orientation", b"xmp:Thumbnails")
 _JPEG_XMP_BYTES = 65_504  # that fit into one segment
+_JPEG_EXIF_BYTES = 65_533
 _EIGHT_BITS = "of its 16 bits a channel 8 were read, and 8 are written"
 
 
@@ -62,7 +66,11 @@ class Picture(NamedTuple):
 
 
 def read(
-    file: str | Path | bytes | IO[bytes], *, name: str = "", max_pixels: int = MAX_PIXELS
+    file: str | Path | bytes | IO[bytes],
+    *,
+    name: str = "",
+    max_pixels: int = MAX_PIXELS,
+    least_side: int = 1,
 ) -> Picture:
     """The picture in a file, of any depth and kind, upright and in sRGB.
 
@@ -70,6 +78,8 @@ def read(
       file: its path, its content, or the open file.
       name: what to call it in errors; its path by default.
       max_pixels: of larger ones only the header is read.
+      least_side: of what is made of the picture, however thin it is. So long a one that it would
+        then have more than max_pixels, or MAX_PIXELS if that is more, is too large as well.
 
     Raises:
       DataError: it cannot be read, has more pixels, or its file more than MAX_BYTES.
@@ -84,9 +94,7 @@ def read(
             warnings.simplefilter("ignore")  # of bombs and damage, which are met below
             image = Image.open(io.BytesIO(data), formats=FORMATS)
         with image:
-            count = image.width * image.height
-            if count > max_pixels:
-                raise _too_large(name, f"{image.width}x{image.height} pixels", max_pixels)
+            _check_size(name, image.size, max_pixels, least_side)
             # First: OpenCV would give what there is of a file cut short, and EXIF may come last.
             image.load()
             check_exif(image.info)
@@ -100,6 +108,7 @@ def read(
         raise _too_large(name, "far more pixels", max_pixels) from error
     except Image.UnidentifiedImageError as error:
         if (deep := deep_tiff.decode(data, max_pixels)) is not None:  # of grey and alpha
+            _check_size(name, deep.shape[1::-1], max_pixels, least_side)
             return Picture(np.ascontiguousarray(deep), "TIFF")
         what = "an empty file" if data == b"" else f"no {_SUFFIX_FORMATS}, or damaged"
         raise DataError(f"cannot read the picture {name} ({what})") from error
@@ -122,9 +131,11 @@ def write(
 
     Raises:
       OSError: it cannot be written.
+      DataError: see `encode`.
     """
     data = encode(pixels, like, quality=quality, keep_metadata=keep_metadata)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    digest = hashlib.blake2b(os.fsencode(path.name), digest_size=8).hexdigest()
+    temporary = path.with_name(f".{digest}.{os.getpid()}.part")
     try:
         temporary.write_bytes(data)
         temporary.replace(path)
@@ -144,8 +155,11 @@ def encode(
       quality: 1 to 100, of JPEG, whose colours are not subsampled, and WebP, which 100 makes
         lossless; one that was without loss stays so.
       keep_metadata: carry over what the photograph says of itself: camera, time, place, author,
-        copyright, resolution, in EXIF and XMP. Never its thumbnail, nor XMP that does not fit into
-        one segment of a JPEG; BMP has room for nothing but the resolution.
+        copyright, resolution, in EXIF and XMP. Never its thumbnail, nor of a JPEG what does not fit
+        into one segment; BMP has room for nothing but the resolution.
+
+    Raises:
+      DataError: the format does not take it, mostly for its size: WebP has 16383 pixels each way.
     """
     exif = like.exif if keep_metadata else b""
     dpi = like.dpi if keep_metadata else None
@@ -159,6 +173,8 @@ def encode(
         image = profiles.from_srgb(image, like.profile)
     if like.format == "TIFF":  # Pillow cannot compress one that has EXIF
         return deep_files.encode_tiff(np.asarray(image), like.profile, exif, dpi, xmp)
+    if like.format == "JPEG" and len(exif) > _JPEG_EXIF_BYTES:
+        exif = b""
     options = {"icc_profile": like.profile, "exif": exif or None, "dpi": dpi}
     if xmp and like.format == "PNG":
         options["pnginfo"] = PngImagePlugin.PngInfo()
@@ -171,7 +187,13 @@ def encode(
     }.get(like.format, {})
     buffer = io.BytesIO()
     given = {key: value for key, value in options.items() if value is not None}
-    image.save(buffer, like.format, **given)
+    try:
+        image.save(buffer, like.format, **given)
+    except Exception as error:  # each format has errors of its own
+        height, width = pixels.shape[:2]
+        raise DataError(
+            f"{width}x{height} pixels cannot be written as {like.format} ({error})"
+        ) from error
     return buffer.getvalue()
 
 
@@ -187,6 +209,18 @@ def _content(file):
         parts.append(part)
         left -= len(part)
     return b"".join(parts)
+
+
+def _check_size(name, size, max_pixels, least_side):
+    width, height = size
+    if width * height > max_pixels:
+        raise _too_large(name, f"{width}x{height} pixels", max_pixels)
+    most = max(max_pixels, MAX_PIXELS)
+    if max(width, least_side) * max(height, least_side) > most:
+        raise DataError(
+            f"the picture {name} has {width}x{height} pixels, which is too thin: the network sees "
+            f"{least_side} each way at least, and that would be more than {most} in all"
+        )
 
 
 def _too_large(name, size, limit):
