@@ -1,6 +1,7 @@
 """python -m jaxcolor colorize: files and folders of pictures, coloured."""
 
 import argparse
+import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -124,6 +125,7 @@ def _check(values):
 def _settings(values, colorizer) -> dict[str, Any]:
     trained = colorizer.trained
     return {
+        "inputs": [os.path.abspath(expand(word)) for word in values.inputs],
         "model": str(trained.workdir.resolve()),
         "step": trained.step,
         "render_size": values.render_size,

@@ -1,7 +1,10 @@
 """python -m jaxcolor colorize: N pictures in, N out, in their places; nothing replaced unasked."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -249,3 +252,118 @@ def test_a_full_disk_stops_in_one_line(workdir, folder, tmp_path, monkeypatch, c
     assert run(workdir, tmp_path / "out", folder) == 1
     assert "No space left on device" in capsys.readouterr().err
     assert json.loads((tmp_path / "out" / jobs.UNFINISHED).read_text())["render_size"] is None
+
+
+def test_pictures_go_to_the_folder_around_them(workdir, folder, capsys):
+    around = folder.parent
+    assert run(workdir, around, folder) == 0
+    assert files_below(around) >= {"1.png", "a/2.jpg", "a/b/3.tif", "a/4.bmp"}
+    assert run(workdir, around, f"{folder}/*.png") == 1
+    assert "1 of 1 results are there already" in capsys.readouterr().err
+
+
+def test_a_pattern_does_not_find_the_results(workdir, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert run(workdir, "out", "*") == 0
+    assert run(workdir, "out", "*", "--overwrite") == 0
+    assert files_below(folder / "out") == {"1.png", "a/2.jpg", "a/b/3.tif", "a/4.bmp"}
+
+
+def test_a_result_is_no_folder_of_another(workdir, folder, tmp_path, capsys):
+    (tmp_path / "other" / "1.png").mkdir(parents=True)
+    shutil.copy(folder / "1.png", tmp_path / "other" / "1.png" / "5.png")
+    assert run(workdir, tmp_path / "out", folder, tmp_path / "other") == 1
+    assert "the folder of what" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def interrupted(monkeypatch):
+    """Runs the command, which is interrupted when so many results are written."""
+
+    def run_interrupted(count, *arguments):
+        written = []
+
+        def write(*given, **options):
+            if len(written) == count:
+                raise KeyboardInterrupt
+            original(*given, **options)
+            written.append(given)
+
+        original = picture_files.write
+        with monkeypatch.context() as patch:
+            patch.setattr(picture_files, "write", write)
+            assert run(*arguments) == 130
+
+    return run_interrupted
+
+
+def test_overwriting_goes_on_too(workdir, folder, tmp_path, interrupted, capsys):
+    out = tmp_path / "out"
+    assert run(workdir, out, folder) == 0
+    whole = {name: (out / name).read_bytes() for name in files_below(out)}
+    for name in whole:
+        (out / name).write_bytes(b"old")
+    interrupted(2, workdir, out, folder, "--overwrite")
+    assert sum((out / name).read_bytes() == b"old" for name in whole) == 2
+    assert run(workdir, out, folder) == 1  # what is left is old, and not to be kept
+    capsys.readouterr()
+    assert run(workdir, out, folder, "--overwrite") == 0
+    assert "2 of 4 results are there already" in capsys.readouterr().out
+    assert {name: (out / name).read_bytes() for name in files_below(out)} == whole
+
+
+def test_another_folder_does_not_go_on(workdir, folder, tmp_path, interrupted, capsys):
+    out, other = tmp_path / "out", tmp_path / "other"
+    shutil.copytree(folder, other)
+    interrupted(1, workdir, out, folder)
+    assert run(workdir, out, other) == 1
+    assert "1 of 4 results are there already" in capsys.readouterr().err
+
+
+def test_what_a_killed_run_had_half_written_goes(workdir, folder, tmp_path, interrupted):
+    out = tmp_path / "out"
+    interrupted(1, workdir, out, folder)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (out / "a").mkdir(exist_ok=True)
+    half, busy = (f".{'0' * 16}.{number}.part" for number in (gone.pid, os.getpid()))
+    for name in (half, f"a/{half}", busy, ".mine.part"):
+        (out / name).touch()
+    assert run(workdir, out, folder) == 0
+    assert files_below(out) - files_below(folder) == {busy, ".mine.part"}
+
+
+def test_a_full_disk_does_not_lose_what_the_run_was(workdir, folder, tmp_path, interrupted):
+    out = tmp_path / "out"
+    interrupted(1, workdir, out, folder)
+    record = out / jobs.UNFINISHED
+    written = record.stat().st_mtime_ns
+    interrupted(1, workdir, out, folder)
+    assert record.stat().st_mtime_ns == written
+
+
+def test_a_result_that_its_format_has_no_room_for_is_named(workdir, tmp_path, capsys):
+    given = tmp_path / "in"
+    given.mkdir()
+    Image.new("L", (9_000, 1)).save(given / "wide.webp")
+    Image.new("L", (9, 1)).save(given / "x.png")
+    assert run(workdir, tmp_path / "out", given, "--side-by-side") == 1
+    said = capsys.readouterr().out
+    assert f"not coloured: {given / 'wide.webp'}: 18000x1 pixels cannot be written" in said
+    assert "1 of 2 pictures coloured" in said
+    assert files_below(tmp_path / "out") == {"x.png"}
+
+
+def test_pictures_beyond_pillows_own_limit_are_read_if_asked_for(
+    workdir, folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300)
+    assert run(workdir, tmp_path / "out", folder) == 0
+
+
+def test_a_thread_of_a_picture_is_named(workdir, folder, tmp_path, capsys):
+    Image.new("1", (1, 6_000_000)).save(folder / "thread.png")
+    assert run(workdir, tmp_path / "out", folder) == 1
+    assert "1x6000000 pixels, which is too thin" in capsys.readouterr().out
+    assert files_below(tmp_path / "out") == files_below(folder) - {"thread.png"}

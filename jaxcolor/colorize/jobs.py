@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxcolor.colorize.picture_files import PART
 from jaxcolor.data.pictures import SUFFIXES, expand, list_pictures
 from jaxcolor.errors import ConfigError, DataError, WorkdirError
 from jaxcolor.plain_json import parse_json
@@ -39,7 +40,8 @@ def find_jobs(inputs: list[str], out: Path) -> tuple[list[Job], list[str]]:
 
     Raises:
       DataError: an input does not exist, or holds no picture.
-      ConfigError: two pictures would have one result, or a result would replace a picture.
+      ConfigError: two pictures would have one result, or one would be a folder of another, or a
+        result would replace a picture.
     """
     found: dict[Path, Path] = {}
     passed_over = []
@@ -66,18 +68,18 @@ def _expand(word, out):
     if path.is_file():
         return [(path, path.name)], []
     if path.is_dir():
-        return _in_folder(path, "", out)
+        return _in_folder(path, "", _results_within(path, out))
     if not glob.has_magic(word):
         raise DataError(f"no file or folder {word}")
     root = Path(*_fixed_part(path))
-    pairs, ignored = [], []
+    pairs, ignored, results = [], [], _results_within(root, out)
     for match in _matches(root, path.parts[len(root.parts) :]):
         name = match.relative_to(root) if root.parts else match
         if match.is_dir() and "**" not in path.parts:  # with ** its files match themselves
-            more, passed_over = _in_folder(match, name, out)
+            more, passed_over = _in_folder(match, name, results)
             pairs, ignored = pairs + more, ignored + passed_over
         elif match.is_file() and match.name.lower().endswith(SUFFIXES):
-            if out not in match.resolve().parents:
+            if results not in match.resolve().parents:
                 pairs.append((match, str(name)))
         elif match.is_file():
             ignored.append(f"{match}: no picture of a kind that is read")
@@ -123,14 +125,20 @@ def _names(folder):
         raise DataError(f"cannot list {folder} ({error.strerror})") from error
 
 
-def _in_folder(folder, name, out):
+def _in_folder(folder, name, results):
     listing = list_pictures(folder)
     pairs = [
         (Path(path), os.path.join(name, os.path.relpath(path, folder)))
         for path in listing.paths
-        if out == folder.resolve() or out not in Path(path).resolve().parents
+        if results not in Path(path).resolve().parents
     ]
     return pairs, [f"{path}: {reason}" for path, reason in listing.ignored]
+
+
+def _results_within(folder, out):
+    """`out`, whose files are not to be coloured again; None where the folder itself lies in it."""
+    real = folder.resolve()
+    return None if out in (real, *real.parents) else out
 
 
 def _fixed_part(pattern):
@@ -142,11 +150,17 @@ def _fixed_part(pattern):
 
 def _check_originals(found):
     originals = {source.resolve() for source in found.values()}
-    for target in found:
+    for target, source in found.items():
         if target.resolve() in originals:
             raise ConfigError(
                 f"{target} is one of the pictures to colour: choose another directory for --out"
             )
+        for folder in target.parents:
+            if folder in found:
+                raise ConfigError(
+                    f"{found[folder]} would become {folder}, the folder of what {source} becomes: "
+                    "colour them into two directories"
+                )
 
 
 def left_to_do(
@@ -154,7 +168,8 @@ def left_to_do(
 ) -> list[Job]:
     """The jobs without those whose results are there already, which nothing overwrites unasked.
 
-    An unfinished run with the same settings goes on.
+    An unfinished run with the same settings goes on, one that overwrites with what it has not
+    written yet.
 
     Args:
       jobs: all.
@@ -168,20 +183,52 @@ def left_to_do(
       WorkdirError: the directory cannot be made or written.
     """
     record = out / UNFINISHED
+    settings = settings | {"overwrite": overwrite}
     try:
         out.mkdir(parents=True, exist_ok=True)
-        going_on = not overwrite and _read_record(record) == settings
-        existing = set() if overwrite else {job for job in jobs if os.path.lexists(job.target)}
-        if existing and not (skip_existing or going_on):
+        unfinished = _read_record(record)
+        going_on = unfinished == settings
+        since = record.stat().st_mtime_ns if going_on else None
+        existing = {job for job in jobs if os.path.lexists(job.target)}
+        if overwrite:
+            existing = {job for job in existing if going_on and _changed(job.target) > since}
+        elif existing and not (skip_existing or going_on):
             first = next(job.target for job in jobs if job in existing)
             raise ConfigError(
                 f"{len(existing)} of {len(jobs)} results are there already, the first {first}: "
                 "add --skip-existing to colour the others alone, or --overwrite"
             )
-        record.write_text(json.dumps(settings))
+        left = [job for job in jobs if job not in existing]
+        if unfinished is not None:
+            _remove_parts({job.target.parent for job in jobs})
+        if not going_on:
+            record.write_text(json.dumps(settings))
     except OSError as error:
         raise WorkdirError(f"--out {out} cannot be used ({error.strerror})") from error
-    return [job for job in jobs if job not in existing]
+    return left
+
+
+def _changed(path):
+    return path.lstat().st_mtime_ns
+
+
+def _remove_parts(folders):
+    """Takes away what a run that was killed had half written."""
+    for folder in filter(os.path.isdir, folders):
+        for name in os.listdir(folder):
+            part = PART.fullmatch(name)
+            if part and not _is_running(int(part[1])):
+                (folder / name).unlink(missing_ok=True)
+
+
+def _is_running(process):
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def finish(out: Path) -> None:
