@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+from jaxcolor import collector
+
 INTERRUPTED = 130
 CONFIG_COMMANDS = ("check-data", "prepare")
 MODULES = {
@@ -54,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _import(module: str) -> ModuleType:
     """A module, imported; Ctrl-C meanwhile ends the process without a word."""
-    with _quiet_interrupts():
+    with _quiet_interrupts(), collector.held_back():
         return importlib.import_module(module)
 
 
@@ -74,7 +76,7 @@ def _quiet_interrupts() -> Iterator[None]:
 
 
 def _run(name: str, words: list[str]) -> int:
-    with _quiet_interrupts():
+    with _quiet_interrupts(), collector.held_back():
         from absl import flags
         from ml_collections import config_flags
 

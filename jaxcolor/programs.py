@@ -8,6 +8,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxcolor import collector
 from jaxcolor.experiment import CHANNELS, Experiment
 from jaxcolor.parallel import AXIS
 from jaxcolor.training import sharding, steps
@@ -26,6 +27,7 @@ class Validation(NamedTuple):
     predict: jax.stages.Compiled
 
 
+@collector.held_back()
 def compile_train_step(experiment: Experiment) -> jax.stages.Compiled:
     """The training step, which donates the state."""
     state, batch, rng = describe_inputs(experiment, experiment.settings.train.batch_size)
@@ -44,6 +46,7 @@ def compile_is_finite(experiment: Experiment) -> jax.stages.Compiled:
     return jax.jit(steps.is_finite).lower(describe_state(experiment)).compile()
 
 
+@collector.held_back()
 def compile_validation(experiment: Experiment) -> Validation:
     """What validation runs. It is not needed before the end of an epoch."""
     devices, functions = experiment.devices, experiment.functions

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import jax
 
-from jaxcolor import mirror
+from jaxcolor import collector, mirror
 from jaxcolor.errors import ConfigError
 from jaxcolor.experiment import Experiment
 from jaxcolor.programs import describe_state
@@ -73,7 +73,8 @@ def initial_state(experiment: Experiment, workdir: Path, checkpoints: Checkpoint
     # Jitted, the forward passes that only tell the shapes are never computed.
     placed = jax.tree.map(lambda x: x.sharding, describe_state(experiment))
     create = jax.jit(experiment.functions.create_state, out_shardings=placed)
-    state = create(jax.random.fold_in(jax.random.key(experiment.config["seed"]), 0))
+    with collector.held_back():
+        state = create(jax.random.fold_in(jax.random.key(experiment.config["seed"]), 0))
     return _take_weights(experiment, state) if experiment.config["init_from"] else state
 
 

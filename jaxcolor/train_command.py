@@ -8,6 +8,7 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
+from jaxcolor import collector
 from jaxcolor.huge_pages import restart_with_huge_pages
 
 SECONDS_TO_LEAVE = 5  # once stopped; from then on nothing is lost
@@ -56,7 +57,8 @@ def _parse(words: list[str]) -> list[str]:
         found = flags.FLAGS.module_help(__name__)
         print(f"{words[0]} --config FILE [--config.section.key=value ...]\n{found}")
         raise SystemExit(0)
-    from jaxcolor import command
+    with collector.held_back():
+        from jaxcolor import command
 
     return command.parse_flags(words, flags.FLAGS)
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcolor import experiment, exported, mirror
+from jaxcolor import collector, experiment, exported, mirror
 from jaxcolor.color_coding import CODINGS
 from jaxcolor.errors import ConfigError, WorkdirError
 from jaxcolor.experiment import Experiment
@@ -145,6 +145,7 @@ def _jitted(function):
     return jax.jit(function)
 
 
+@collector.held_back()
 def load_trained(workdir: str | Path, checkpoint: str = "best") -> Trained:
     """The network of a workdir; its training data may be gone, and the devices be others.
 

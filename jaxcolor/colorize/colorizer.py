@@ -9,7 +9,7 @@ import cv2
 import jax
 import numpy as np
 
-from jaxcolor import colorspace
+from jaxcolor import collector, colorspace
 from jaxcolor.colorize import joining, tiling
 from jaxcolor.data.conditions import make_condition
 from jaxcolor.data.pictures import is_greyscale
@@ -220,7 +220,8 @@ class Colorizer:
             batch = _to_signed(canvases[first : first + self.batch_size])
             missing = self.batch_size - len(batch)
             batch = np.pad(batch, ((0, missing), (0, 0), (0, 0), (0, 0)))
-            output = self._compiled(self.trained.state, batch)
+            with collector.held_back():  # the first is traced
+                output = self._compiled(self.trained.state, batch)
             results.append(np.asarray(output)[: self.batch_size - missing])
         return np.concatenate(results)
 
