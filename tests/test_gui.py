@@ -11,7 +11,8 @@ from PIL import Image
 
 from jaxcolor.__main__ import main
 from jaxcolor.colorize import Colorizer, picture_files
-from jaxcolor.errors import DataError, WorkdirError
+from jaxcolor.errors import DataError, UserError, WorkdirError
+from jaxcolor.gui.command import load_first
 from jaxcolor.gui.desk import Desk
 from jaxcolor.gui.models import Models, find_models
 from jaxcolor.gui.training_view import SHEETS, curves_html, sample_sheets
@@ -234,3 +235,29 @@ def test_a_port_that_is_taken_is_one_line(photo_workdir, capsys):
 def test_mistakes_are_one_line(photo_workdir, tmp_path, capsys, words, said):
     words = [word.format(tmp=tmp_path, photo_workdir=photo_workdir) for word in words]
     assert said in refused(capsys, *words)
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """A workdir whose only checkpoint is an empty folder."""
+    (tmp_path / "broken" / "checkpoints" / "6").mkdir(parents=True)
+    return tmp_path / "broken"
+
+
+def test_a_model_that_cannot_be_loaded_does_not_keep_others_from_the_page(
+    broken, photo_workdir, capsys
+):
+    models = Models({"broken": broken, "luma": photo_workdir})
+    with pytest.raises(UserError, match="broken"):
+        load_first(models, asked=True)
+    assert load_first(models, asked=False) is models.colorizer("luma")
+    assert list(models.workdirs) == ["luma"]
+    assert capsys.readouterr().out.startswith("passed over: ")
+    with pytest.raises(UserError, match="broken"):
+        load_first(Models({"broken": broken}), asked=False)
+
+
+def test_a_model_that_cannot_be_loaded_is_told_without_a_picture_too(broken, photo_workdir, vault):
+    desk = Desk(Models({"broken": broken, "luma": photo_workdir}), vault, 10_000)
+    assert "refused" in desk.again("me", "broken", 0).status
+    assert desk.again("me", "luma", 0) is None

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from jaxcolor.colorize import Colorizer
 from jaxcolor.colorize.picture_files import MAX_PIXELS
 from jaxcolor.command import errors_as_lines, make_parser, set_up_jax
 from jaxcolor.data.check_report import printable
@@ -85,6 +86,26 @@ def serve(values: argparse.Namespace) -> None:
     ):
         _import_gradio(folder)
         _serve(values, models, Path(folder), listening)
+
+
+def load_first(models: Models, *, asked: bool) -> Colorizer:
+    """The first of the models, or the first that can be loaded: those before it are taken out.
+
+    Args:
+      models: at least one.
+      asked: the first is the one that the user named.
+
+    Raises:
+      UserError: the one that was asked for cannot be loaded, or none.
+    """
+    for name in list(models.workdirs):
+        try:
+            return models.colorizer(name)
+        except UserError as error:
+            if asked or len(models.workdirs) == 1:
+                raise
+            print(f"passed over: {printable(str(error))}", flush=True)
+            del models.workdirs[name]
 
 
 def _import_gradio(folder):

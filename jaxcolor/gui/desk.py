@@ -105,9 +105,15 @@ class Desk:
 
     @_told
     def again(self, session: str, model: str, render_size: int) -> Shown | None:
-        """Colours the session's picture anew, with other settings; None if it has none."""
+        """Colours the session's picture anew, with other settings.
+
+        Returns None where there is no picture, and nothing wrong with the model.
+        """
         token = self._vault.held(session, _SOURCE)
-        return None if token is None else self._colour(session, token, model, render_size)
+        if token is None:
+            self._models.colorizer(model)  # which may refuse
+            return None
+        return self._colour(session, token, model, render_size)
 
     def leave(self, session: str) -> None:
         """Deletes all that a session has."""

@@ -3,6 +3,7 @@
 import gradio as gr
 
 from jaxcolor.data.pictures import SUFFIXES
+from jaxcolor.errors import UserError
 from jaxcolor.gui.desk import Desk, Shown
 from jaxcolor.gui.models import Models
 from jaxcolor.gui.training_view import curves_html, sample_sheets
@@ -141,7 +142,7 @@ def _wire(page, desk, parts, shown):
 
     def again(model: str, render: int, request: gr.Request):
         found = desk.again(request.session_hash, model, render)
-        return [gr.skip()] * 3 if found is None else _show(found)
+        return [None, _HINT, ""] if found is None else _show(found)
 
     # Without Gradio's own preprocessing, which would copy the file once more.
     parts["file"].upload(
@@ -172,7 +173,11 @@ def _wire_model(page, models, desk, parts, training):
     def follow(model: str):
         workdir = models.workdirs[model]
         sheets = [(str(path), caption) for path, caption in sample_sheets(workdir)]
-        return desk.examples(model), curves_html(model, workdir), sheets
+        try:
+            examples = desk.examples(model)
+        except UserError:  # which whoever chose the model is told by `again`
+            examples = []
+        return examples, curves_html(model, workdir), sheets
 
     outputs = [parts["examples"], *training]
     options = {"concurrency_id": "network", "api_visibility": "private", "show_progress": "hidden"}
