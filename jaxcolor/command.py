@@ -52,12 +52,17 @@ def parse_flags(argv: list[str], values: flags.FlagValues) -> list[str]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Takes URLs of buckets in some arguments only: elsewhere they would be folders of the disk."""
+    """Takes --a-b for --a_b, and URLs of buckets in some arguments only.
+
+    In others they would be folders of the disk.
+    """
 
     in_bucket: tuple[str, ...] = ()
 
     def parse_known_args(self, args=None, namespace=None):
-        values, rest = super().parse_known_args(args, namespace)
+        words = sys.argv[1:] if args is None else args
+        known = {option.replace("_", "-"): option for option in self._option_string_actions}
+        values, rest = super().parse_known_args([_spelt(word, known) for word in words], namespace)
         for name, value in vars(values).items():
             for word in value if isinstance(value, list) else [value]:
                 if name not in self.in_bucket and has_bucket(word):
@@ -67,6 +72,14 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message):
         sys.stderr.write(f"error: {message}\n")
         raise SystemExit(BAD_USAGE)
+
+
+def _spelt(word, known):
+    """An option as the parser knows it, whether it came with hyphens or with underscores."""
+    name, equals, value = word.partition("=")
+    if not name.startswith("--"):
+        return word
+    return known.get(name.replace("_", "-"), name) + equals + value
 
 
 def make_parser(

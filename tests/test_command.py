@@ -14,6 +14,7 @@ from conftest import ROOT
 from PIL import Image
 from processes import EPOCH_STEPS, finish, stored_state, wait_for_step
 
+from jaxcolor.colorize_command import parser as colorize_parser
 from jaxcolor.command import errors_as_lines
 
 
@@ -180,6 +181,16 @@ def test_a_file_that_cannot_be_written_is_one_line_where_files_are_expected(caps
     assert capsys.readouterr().err == "error: the results: No space left on device\n"
     with pytest.raises(OSError, match="No space"), errors_as_lines():
         raise OSError(28, "No space left on device")
+
+
+def test_options_are_taken_with_hyphens_and_with_underscores():
+    words = ["x_y", "--model=a_b", "--out", "c_d"]
+    found = colorize_parser().parse_args([*words, "--render-size=5", "--skip_existing"])
+    assert found == colorize_parser().parse_args([*words, "--render_size=5", "--skip-existing"])
+    assert (found.render_size, found.skip_existing, found.model) == (5, True, "a_b")
+    assert (found.inputs, found.out) == (["x_y"], "c_d")
+    _, rest = colorize_parser().parse_known_args([*words, "--data.fit_x=a_b"])
+    assert rest == ["--data.fit_x=a_b"]
 
 
 def test_ctrl_c_while_importing_is_quiet(environment):
