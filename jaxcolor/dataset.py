@@ -102,7 +102,10 @@ def open_splits(values: dict[str, Any], settings: Settings) -> layouts.Splits:
     if not path and data.source == "tfds":
         raise ConfigError("data.source=tfds needs data.path, the name of a data set")
     if not path and "demo" not in values:  # of imported or exported weights
-        raise ConfigError("this config names no pictures: give data.path")
+        raise ConfigError(
+            "these weights came without pictures: name some, evaluate by --path DIR and run.py by "
+            "--config.data.path=DIR"
+        )
     if not path:
         chosen = DemoSettings(**configuration.arguments("demo", values["demo"], DemoSettings))
         path = demo.demo_directory(size=data.image_size, **chosen._asdict())

@@ -213,7 +213,7 @@ def test_an_imported_workdir_is_evaluated_on_given_pictures_only(
 ):
     words = ["evaluate", str(workdir), "--metrics", "l1", "--out", str(tmp_path)]
     assert command.main(words) == 1
-    assert "names no pictures" in capsys.readouterr().err
+    assert "evaluate by --path DIR" in capsys.readouterr().err
     assert command.main([*words, "--path", str(pictures)]) == 0
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert (summary["data"]["count"], summary["checkpoint"]["step"]) == (5, 0)
