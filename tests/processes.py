@@ -13,7 +13,7 @@ def finish(process, status=0):
     """Standard output and error of a run that must end with `status`."""
     output, errors = process.communicate(timeout=300)
     assert process.returncode == status, f"status {process.returncode}:\n{output}\n{errors}"
-    assert "Traceback" not in errors
+    assert "Traceback" not in errors, errors
     return output, errors
 
 
