@@ -88,12 +88,19 @@ def colourers(options: Namespace) -> list[Contender]:
 
 def prepare_ours(options: Namespace, condition: np.ndarray, dtype: str) -> Callable[[], None]:
     """One prediction by jaxcolor, without dropout."""
+    return compile_ours(options, condition, dtype, options.statistics)[0]
+
+
+def compile_ours(
+    options: Namespace, condition: np.ndarray, dtype: str, statistics: str
+) -> tuple[Callable[[], None], str]:
+    """A function that predicts once, without dropout, and the compiled program as text."""
     networks, _, state = build_ours(options, dtype)
-    given = {"statistics": options.statistics, "dropout": False, "axis_name": None}
+    given = {"statistics": statistics, "dropout": False, "axis_name": None}
     predict = functools.partial(steps.predict, networks=networks, **given)
     arguments = (state, jax.device_put(condition), jax.random.key(0))
     compiled = jax.jit(predict).lower(*arguments).compile()
-    return lambda: jax.block_until_ready(compiled(*arguments))
+    return lambda: jax.block_until_ready(compiled(*arguments)), compiled.as_text()
 
 
 def prepare_pytorch(

@@ -46,6 +46,11 @@ def _side(word: str) -> int:
 
 OPTIONS = {
     "batch": {"type": _one_or_more, "nargs": "+", "help": "batch sizes"},
+    "generator": {
+        "type": _one_or_more,
+        "nargs": "*",
+        "help": "batch sizes of the generator alone",
+    },
     "batch_size": {"type": _one_or_more, "help": "the one batch size, over all devices"},
     "dtype": {"nargs": "+", "choices": DTYPES, "help": "what convolutions compute in"},
     "update": {"nargs": "+", "choices": UPDATES, "help": "order of the two updates"},

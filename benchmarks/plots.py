@@ -70,14 +70,18 @@ def plot_memory(tables: list[dict[str, Any]], path: Path) -> None:
 def plot_phases(tables: list[dict[str, Any]], path: Path) -> None:
     """A bar a table, of the milliseconds of every phase."""
     figure, (axes,) = _figure(1)
-    labels = [f"{table['dtype']}\nbatch {table['images']}" for table in tables]
+    labels = [
+        f"{table['what']}\n{table['dtype']}\nbatch {table['images']}".replace(" ", "\n", 1)
+        for table in tables
+    ]
     below = [0.0] * len(tables)
     for phase in tables[0]["phases"]:
         heights = [1e3 * table["phases"][phase] for table in tables]
         axes.bar(range(len(tables)), heights, bottom=below, label=phase)
         below = [base + height for base, height in zip(below, heights, strict=True)]
     axes.set_xticks(range(len(tables)), labels)
-    axes.set(ylabel="ms a step", title="time by phase, summed over threads")
+    axes.tick_params("x", labelsize=6)
+    axes.set(ylabel="ms", title="time by phase, summed over threads")
     _add_legend(figure, axes)
     figure.savefig(path)
 

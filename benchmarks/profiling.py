@@ -1,9 +1,10 @@
-"""Where the time of our training step goes, by phase and by kind, and what bounds it.
+"""Where the time of our training step, and of our generator alone, goes, and what bounds it.
 
-Every instruction XLA ran in a traced step, told apart by its names in the compiled program. A
-fusion counts whole for what its last instruction is for. Sums are over threads: instructions that
-ran at once add up to more than the step took. The limit is that of the convolutions' sums as they
-are written; Winograd's algorithm, which needs fewer products, may go below it.
+Every instruction XLA ran in a traced step, by phase and by kind, which its names in the compiled
+program tell. A fusion counts whole for what its last instruction is for. Sums are over threads:
+instructions that ran at once add up to more than the step took. The limit is that of the
+convolutions' sums as they are written; Winograd's algorithm, which needs fewer products, may go
+below it.
 """
 
 import sys
@@ -16,12 +17,13 @@ from typing import Any
 
 import jax
 
-from benchmarks import arithmetic, harness, hlo, limits, train_step
+from benchmarks import arithmetic, harness, hlo, inference, limits, train_step
 from benchmarks.harness import OURS, Contender, quartiles
 from benchmarks.pictures import draw_batch
 
 FULL = {
     "batch": [1, 4],
+    "generator": [1, 8],
     "dtype": ["float32", "bfloat16"],
     "update": ["sequential"],
     "image_size": 256,
@@ -29,24 +31,52 @@ FULL = {
     "repetitions": 9,
     "steps": 3,
 }
-QUICK = {"batch": [1], "base_width": 32, "repetitions": 5}
+QUICK = {"batch": [1], "generator": [1], "base_width": 32, "repetitions": 5}
 # Adam reads parameter, gradient and both moments, and writes all but the gradient.
 ADAM_BYTES = 7 * 4
+GENERATOR = "generator alone"
 
 
 def tables(options: Namespace) -> Iterator[dict[str, Any]]:
-    """A table for every update order, dtype and batch size."""
+    """A table for every update order, dtype and batch size; then those of the generator alone."""
+    sizes = (options.image_size, options.base_width)
+    adam = ADAM_BYTES * arithmetic.parameter_count(*sizes)
     for update in options.update:
+        flops = arithmetic.step_flops(update, *sizes)
         for dtype in options.dtype:
             for batch_size in options.batch:
-                yield profile(options, update, dtype, batch_size)
+                program = compile_step(options, update, dtype, batch_size)
+                yield profile(options, f"{update} update", dtype, batch_size, program, flops, adam)
+    flops = arithmetic.inference_flops(*sizes)
+    for dtype in options.dtype:
+        for batch_size in options.generator:
+            condition = draw_batch(options.image_size, batch_size)["condition"]
+            program = inference.compile_ours(options, condition, dtype, statistics="picture")
+            yield profile(options, GENERATOR, dtype, batch_size, program, flops, 0)
 
 
-def profile(options: Namespace, update: str, dtype: str, batch_size: int) -> dict[str, Any]:
-    """Times, traces and prints one training step."""
-    run, text = compile_step(options, update, dtype, batch_size)
-    sizes = (options.image_size, options.base_width)
-    flops = batch_size * arithmetic.step_flops(update, *sizes)
+def profile(
+    options: Namespace,
+    what: str,
+    dtype: str,
+    batch_size: int,
+    program: tuple[Callable[[], None], str],
+    picture_flops: int,
+    adam_bytes: int,
+) -> dict[str, Any]:
+    """Times, traces and prints one program.
+
+    Args:
+      options: of the benchmark.
+      what: the program does, for the title.
+      dtype: it computes in.
+      batch_size: how many pictures it takes.
+      program: a function that runs it once, and it as text.
+      picture_flops: its arithmetic, of one picture.
+      adam_bytes: what its optimizers move.
+    """
+    run, text = program
+    flops = batch_size * picture_flops
     triad, moved = limits.triad()
     ours = Contender(OURS, dtype, lambda: run, flops)
     rows = [ours, triad, *limits.matrix_products([dtype])]
@@ -55,12 +85,12 @@ def profile(options: Namespace, update: str, dtype: str, batch_size: int) -> dic
     step = quartiles(measured.samples[ours.name])[1]
     bandwidth = moved / quartiles(measured.samples.pop(triad.name))[1]
     rate = harness.matrix_rates(rows, measured)[dtype]
-    title = f"step, {update} update, {dtype}, batch {batch_size}, width {options.base_width}"
+    title = f"{what}, {dtype}, batch {batch_size}, width {options.base_width}"
     table = {
         "title": title,
         "images": batch_size,
         "dtype": dtype,
-        "update": update,
+        "what": what,
         "step_seconds": step,
         "samples": measured.samples,
         "others": measured.others,
@@ -70,7 +100,7 @@ def profile(options: Namespace, update: str, dtype: str, batch_size: int) -> dic
             "matrix_rate": rate,
             "bandwidth": bandwidth,
             "arithmetic_seconds": flops / rate,
-            "optimizer_seconds": ADAM_BYTES * arithmetic.parameter_count(*sizes) / bandwidth,
+            "optimizer_seconds": adam_bytes / bandwidth,
         },
     }
     print_profile(table)
@@ -124,12 +154,12 @@ def sum_up(
 def print_profile(table: dict[str, Any]) -> None:
     """A line a phase, a line a kind, and the limit."""
     step, bounds = table["step_seconds"], table["limits"]
-    print(f"\n{table['title']}: {step * 1e3:.1f} ms a step, untraced")
+    print(f"\n{table['title']}: {step * 1e3:.1f} ms, untraced")
     if not table["instructions"]:
         print("the profiler gave no instructions on this platform")
     for name in ("phases", "kinds"):
         whole = sum(table[name].values()) or 1.0
-        print(f"by {name.removesuffix('s'):<28}{'ms a step':>10}{'share':>8}")
+        print(f"by {name.removesuffix('s'):<28}{'ms':>10}{'share':>8}")
         for label, spent in table[name].items():
             print(f"  {label:<29}{spent * 1e3:>10.1f}{spent / whole:>8.1%}")
     arithmetic_seconds, optimizer = bounds["arithmetic_seconds"], bounds["optimizer_seconds"]
@@ -137,6 +167,6 @@ def print_profile(table: dict[str, Any]) -> None:
         f"limit: {arithmetic_seconds * 1e3:.1f} ms of arithmetic at "
         f"{bounds['matrix_rate'] / 1e9:.0f} GFLOP/s and {optimizer * 1e3:.1f} ms of Adam at "
         f"{bounds['bandwidth'] / 1e9:.1f} GB/s: {(arithmetic_seconds + optimizer) / step:.0%} "
-        "of the step"
+        "of that"
     )
     sys.stdout.flush()

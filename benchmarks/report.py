@@ -141,8 +141,9 @@ def _megabytes(value: int | None) -> str:
 def write_profile(result: dict[str, Any], picture: Path) -> list[str]:
     """Milliseconds by phase and by kind, and the limits, a column a case; then bars."""
     tables = result["tables"]
-    head = ["ms a step", *(f"{table['dtype']}, batch {table['images']}" for table in tables)]
-    rows = [["whole step, untraced", *(f"{1e3 * table['step_seconds']:.1f}" for table in tables)]]
+    cases = (f"{table['what']}, {table['dtype']}, batch {table['images']}" for table in tables)
+    head = ["ms", *cases]
+    rows = [["whole, untraced", *(f"{1e3 * table['step_seconds']:.1f}" for table in tables)]]
     for group in ("phases", "kinds"):
         for name in tables[0][group]:
             label = f"{group.removesuffix('s')}: {name}"

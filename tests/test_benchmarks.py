@@ -163,14 +163,20 @@ def test_the_command_fails_on_a_shortfall_and_keeps_the_result(tmp_path, monkeyp
 
 
 def test_profile_phases_and_kinds_sum_to_the_whole():
-    table = table_of("profile", "--batch=1", "--dtype=float32", "--repetitions=1", "--steps=3")
-    whole = sum(table["phases"].values())
-    assert sum(table["kinds"].values()) == pytest.approx(whole)
-    assert whole <= sum(table["instructions"].values()) * 1.0001
-    assert table["phases"]["rest"] < 0.4 * whole, "most instructions must name their phase"
+    words = ("--batch=1", "--generator=1", "--dtype=float32", "--repetitions=1", "--steps=3")
+    tables = list(command.BENCHMARKS["profile"].tables(parse("profile", *SIZES, *words)))
+    step, generator = json.loads(json.dumps(tables))
+    for table in (step, generator):
+        whole = sum(table["phases"].values())
+        assert sum(table["kinds"].values()) == pytest.approx(whole)
+        assert whole <= sum(table["instructions"].values()) * 1.0001
+        assert table["phases"]["rest"] < 0.4 * whole, "most instructions must name their phase"
+        assert table["kinds"]["matrix products"] > 0
     named = ("generator forward", "generator backward", "discriminator backward", "optimizer")
-    assert all(table["phases"][name] > 0 for name in named)
-    assert table["kinds"]["matrix products"] > 0
+    assert all(step["phases"][name] > 0 for name in named)
+    found = {name for name, spent in generator["phases"].items() if spent}
+    assert found - {"rest"} == {"generator forward"}
+    assert generator["limits"]["optimizer_seconds"] == 0
 
 
 def test_an_instruction_is_read_from_the_text_of_its_module():
@@ -384,7 +390,8 @@ def test_the_report_shows_every_benchmark(tmp_path):
     }
     tables = {
         "memory": {"samples": peak, "ratios": [], "failures": {}, "update": "sequential"},
-        "profile": {"phases": phases, "kinds": phases, "limits": limits, "step_seconds": 0.05},
+        "profile": {"phases": phases, "kinds": phases, "limits": limits, "step_seconds": 0.05}
+        | {"what": "generator alone"},
         "end_to_end": times,
         "checkpoint": times | {"shares": {"epoch of 400 steps": 0.03}},
         "startup": {"first": {"whole": 20.0}, "samples": {"whole": [7.0]}},

@@ -218,13 +218,14 @@ def predict(
     """
     condition = colorspace.to_signed(condition)
     keys = picture_keys(rng, state.step, len(condition), axis_name, places) if dropout else None
-    coded, _ = networks.generator.apply(
-        state.generator.params,
-        state.generator.batch_stats,
-        condition,
-        statistics=statistics,
-        dropout_keys=keys,
-    )
+    with jax.named_scope("generator"):  # as profiles of a training step name it
+        coded, _ = networks.generator.apply(
+            state.generator.params,
+            state.generator.batch_stats,
+            condition,
+            statistics=statistics,
+            dropout_keys=keys,
+        )
     if coding.keeps_lightness and lightness is None:
         lightness = lightness_of_condition(condition)
     return coding.decode(coded, lightness)
