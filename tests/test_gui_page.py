@@ -33,6 +33,7 @@ def runs(tmp_path_factory, photo_workdir):
     directory = tmp_path_factory.mktemp("runs")
     for name, left_out in (("photos", "none"), ("others", "6")):
         shutil.copytree(photo_workdir, directory / name, ignore=shutil.ignore_patterns(left_out))
+    (directory / "broken" / "checkpoints" / "6").mkdir(parents=True)
     (directory / "photos" / "samples").mkdir()
     Image.new("RGB", (48, 16), "red").save(directory / "photos" / "samples" / "epoch_0001.png")
     row = {"step": 4, "epoch": 1, "kind": "validation", "l1": 0.5}
@@ -255,6 +256,15 @@ def test_models_and_render_sizes_are_chosen(page, folder):
     assert fetch(page)[1] not in (first, second)
     find(page, "#examples button")[1].click()
     wait(lambda: status(page).startswith("example_2.png 64 x 64"))
+
+
+def test_a_model_that_cannot_be_loaded_is_refused_in_the_page(page):
+    choose(page, "#model", "broken")
+    wait(lambda: find(page, "#status .refused"))
+    wait(lambda: not find(page, "#examples img"))
+    choose(page, "#model", "photos")
+    wait(lambda: len(find(page, "#examples img")) == 8)
+    assert status(page).startswith("Drop a picture")
 
 
 @pytest.mark.slow  # seconds of WebGL without a GPU
