@@ -27,7 +27,9 @@ CSS = """
 }
 #download a:hover { background: var(--button-primary-background-fill-hover); }
 .label { margin: .4rem 0 -.4rem; font-weight: 600; }
-#examples .grid-wrap, #sheets .grid-wrap { max-height: none; min-height: 0; }
+#examples .grid-wrap, #sheets .grid-wrap {
+  max-height: none; min-height: 0; overflow-y: auto !important;
+}
 #examples .grid-container { grid-template-columns: repeat(4, minmax(0, 1fr)) !important; }
 footer { display: none !important; }
 """
