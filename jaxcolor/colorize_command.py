@@ -91,7 +91,7 @@ def colorize(values: argparse.Namespace) -> list[str]:
         for _ in _colour(left, colorizer, values, outcome):
             bar.update()
     jobs.finish(out)
-    for line in outcome.lines(len(left)):
+    for line in outcome.lines(len(left), colorizer.trained.image_size):
         print(printable(line))
     return outcome.bad
 
@@ -100,15 +100,21 @@ class _Outcome:
     """What there is to say of pictures after a run."""
 
     def __init__(self):
-        self.bad, self.notes, self.lost_colour = [], [], 0
+        self.bad, self.notes, self.lost_colour, self.seen_in_parts = [], [], 0, 0
 
-    def lines(self, count: int) -> Iterator[str]:
-        """Lines for the user."""
+    def lines(self, count: int, image_size: int) -> Iterator[str]:
+        """Lines for the user, of `count` pictures and a network for those of `image_size`."""
         yield from (f"note: {note}" for note in self.notes)
         if self.lost_colour:
             yield (
                 f"note: {self.lost_colour} of the pictures were in colour; the network colours "
                 "grey ones, so that their own colours were dropped"
+            )
+        if self.seen_in_parts:
+            yield (
+                f"note: {self.seen_in_parts} of the drawings are longer than {2 * image_size} "
+                "pixels, and the network saw them in parts; if the colours are poor, "
+                f"--render_size {image_size} shows it the whole, with softer lines"
             )
         yield f"{count - len(self.bad)} of {count} pictures coloured"
         yield from (f"not coloured: {line}" for line in self.bad)
@@ -171,6 +177,7 @@ def _colour(left, colorizer, values, outcome: _Outcome) -> Iterator[Job]:
                 if picture.note:
                     outcome.notes.append(f"{job.source}: {picture.note}")
                 outcome.lost_colour += colorizer.has_colour_to_lose(picture.pixels)
+                outcome.seen_in_parts += colorizer.sees_parts(picture.pixels, values.render_size)
                 while len(writing) >= colorizer.batch_size:
                     yield written(*writing.popleft())
                 writing.append((job, writer.submit(write, job, picture, result)))

@@ -190,6 +190,17 @@ def test_the_user_is_told_of_colours_that_are_dropped(workdir, tmp_path, capsys)
     assert "1 of the pictures were in colour" in capsys.readouterr().out
 
 
+def test_the_user_is_told_of_drawings_that_are_seen_in_parts(pictures, tmp_path, capsys):
+    make_workdir(tmp_path / "drawings", pictures)
+    path = tmp_path / "large.png"
+    Image.fromarray(np.full((9, 33), 255, np.uint8)).save(path)
+    assert run(tmp_path / "drawings", tmp_path / "out", path) == 0
+    assert "--render_size 16 shows it the whole" in capsys.readouterr().out
+    words = ["--overwrite", "--render_size", 16]
+    assert run(tmp_path / "drawings", tmp_path / "out", path, *words) == 0
+    assert "note" not in capsys.readouterr().out
+
+
 def test_results_that_would_meet_are_refused(workdir, folder, tmp_path, capsys):
     shutil.copytree(folder, tmp_path / "other")
     assert run(workdir, tmp_path / "out", folder, tmp_path / "other") == 1

@@ -124,6 +124,16 @@ def test_a_drawing_keeps_its_proportions_at_another_render_size(sketches, monkey
     assert np.abs(found[:12].astype(int) - 255).max() <= 4
 
 
+def test_the_caller_can_tell_whether_a_drawing_is_seen_in_parts(sketches, photographs):
+    size = sketches.trained.image_size
+    large = picture_of((3, 2 * size + 1, 3))
+    assert sketches.sees_parts(large)
+    assert not sketches.sees_parts(large, size)
+    assert sketches.sees_parts(large[:, :size], 2 * size + 1)
+    assert not sketches.sees_parts(large[:, :-1])
+    assert not photographs["luma"].sees_parts(large)
+
+
 def test_alpha_stays_and_the_background_shows_through_to_the_network(sketches, monkeypatch):
     seen = []
 

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from small_workdir import make_workdir
 
 from jaxcolor.__main__ import main
 from jaxcolor.colorize import Colorizer, picture_files
@@ -182,6 +183,15 @@ def test_sketches_and_examples_are_coloured(models, vault):
     shown = desk.take_example("me", 1, "luma", 0)
     np.testing.assert_array_equal(shown.pair[0][..., 0], examples[1])
     assert vault.get(shown.result).name == "example_2.png"
+
+
+def test_a_drawing_that_is_seen_in_parts_is_told(vault, pictures, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("drawings") / "run"
+    make_workdir(workdir, pictures)
+    desk = Desk(Models({"x": workdir}), vault, 10_000)
+    token = vault.put(encoded(np.tile(GREY, 4)), "large.png")
+    assert "choose render size 16" in desk.take("me", token, "x", 0).status
+    assert "render size" not in desk.again("me", "x", 16).status
 
 
 def test_sheets_and_curves_of_a_training_are_shown(tmp_path):

@@ -123,6 +123,18 @@ class Colorizer:
             return False
         return not is_greyscale(_to_8_bits(picture[..., :3]))
 
+    def sees_parts(self, picture: np.ndarray, render_size: int | None = None) -> bool:
+        """Whether it is a drawing so large that the network sees it in tiles, and never whole.
+
+        What is drawn larger than in the training is then coloured badly: see `colorize`.
+
+        Args:
+          picture: see `colorize`.
+          render_size: see `colorize`.
+        """
+        longer = render_size or max(check(picture).shape[:2])
+        return not self.takes_grey and longer > 2 * self.trained.image_size
+
     def before(self, picture: np.ndarray) -> np.ndarray:
         """What is coloured, of the shape and type of the result: the grey picture, or the drawing.
 

@@ -147,7 +147,8 @@ class Desk:
         result = self._vault.put(picture_files.encode(pixels, picture), kept.name)
         self._vault.hold(session, _RESULT, result)
         before = colorizer.before(picture.pixels)
-        status = _describe(kept.name, picture, model, seconds, _notes(colorizer, picture))
+        notes = _notes(colorizer, picture, render_size or None)
+        status = _describe(kept.name, picture, model, seconds, notes)
         return Shown((_preview(before), _preview(pixels)), status, result)
 
 
@@ -158,10 +159,17 @@ def _examples(grey: bool, side: int):
     return [np.asarray(colour.convert("L") if grey else sketch) for colour, sketch in pairs]
 
 
-def _notes(colorizer: Colorizer, picture: picture_files.Picture) -> list[str]:
+def _notes(
+    colorizer: Colorizer, picture: picture_files.Picture, render_size: int | None
+) -> list[str]:
     notes = [picture.note] if picture.note else []
     if colorizer.has_colour_to_lose(picture.pixels):
         notes.append("it was in colour; the network colours grey pictures, so its own was dropped")
+    if colorizer.sees_parts(picture.pixels, render_size):
+        notes.append(
+            "the network saw this large drawing in parts; if the colours are poor, choose render "
+            f"size {colorizer.trained.image_size}, which shows it the whole, with softer lines"
+        )
     return notes
 
 
