@@ -9,6 +9,8 @@ import contextlib
 import itertools
 import json
 import os
+import secrets
+import socket
 import sys
 import threading
 import time
@@ -31,6 +33,7 @@ DIED = f"died or does not answer. {GO_ON}"
 _YEAR = 31_536_000_000  # milliseconds; whether a host still lives is for the heartbeats to say
 _ERROR, _LEFT, _SAID = "jaxcolor/error", "jaxcolor/left/", "jaxcolor/said/"
 _rounds = itertools.count()
+_self = secrets.token_hex(4)  # tells this process from another that takes its number
 _last_words = threading.Lock()
 
 
@@ -57,7 +60,8 @@ class Address(NamedTuple):
             return
         if None in self:
             raise ConfigError("give --coordinator, --num_processes and --process_id together")
-        if not self.coordinator.rpartition(":")[2].isdecimal() or ":" not in self.coordinator:
+        port = self.coordinator.rpartition(":")[2]
+        if ":" not in self.coordinator or not (port.isdecimal() and 0 < int(port) < 2**16):
             raise ConfigError(f"--coordinator {self.coordinator!r} must be ADDRESS:PORT of host 0")
         if not 0 <= self.process_id < self.num_processes:
             raise ConfigError(
@@ -93,7 +97,7 @@ def together(address: Address) -> Iterator[None]:
         Kubernetes) in the environment.
 
     Raises:
-      ConfigError: no such address.
+      ConfigError: no such address, or one that does not fit the other hosts'.
       HostError: the others did not come.
     """
     address.check()
@@ -106,6 +110,7 @@ def together(address: Address) -> Iterator[None]:
         threading.Thread(target=watch, args=[is_over], daemon=True).start()
     with contextlib.nullcontext() if is_first() else _silence(sys.stdout), errors_told():
         try:
+            _call_the_roll()
             yield
         except AgreedStop:
             gather("stopped")
@@ -116,11 +121,23 @@ def together(address: Address) -> Iterator[None]:
 
 
 def gather(value: str) -> list[str]:
-    """What all hosts say, in their order; waits for them. All must call it the same times."""
+    """What all hosts say, in their order; waits for them. All must call it the same times.
+
+    Raises:
+      ConfigError: another process has this one's number.
+    """
     if count() == 1:
         return [value]
     client, round_ = _client(), f"{_SAID}{next(_rounds)}"
-    client.key_value_set(f"{round_}/{index():06}", value)
+    try:
+        client.key_value_set(f"{round_}/{index():06}", value)
+    except jax.errors.JaxRuntimeError as error:
+        if "ALREADY_EXISTS" not in str(error):
+            raise
+        raise ConfigError(
+            f"--process_id {index()} is taken: give each host one of its own, and start all of "
+            "them together"
+        ) from None
     client.wait_at_barrier(round_, _YEAR)
     return [said for _, said in sorted(client.key_value_dir_get(round_))]
 
@@ -207,13 +224,41 @@ def _is_in_cluster() -> bool:
     return False
 
 
+def _call_the_roll() -> None:
+    """Raises ConfigError unless all hosts count as many."""
+    counts = gather(str(count()))
+    if len({*counts}) > 1:
+        raise ConfigError(f"all hosts must have the same --num_processes; they have {counts}")
+
+
+def _check_port(address: Address) -> None:
+    """Raises ConfigError if something listens where this host, the first, is to.
+
+    gRPC would share the port with another run, or abort.
+    """
+    port = int(address.coordinator.rpartition(":")[2])
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as of a run that just ended
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            raise ConfigError(
+                f"--coordinator {address.coordinator}: host 0 cannot listen on port {port} "
+                f"({error.strerror}): choose another"
+            ) from error
+
+
 def _meet(address: Address) -> None:
     where = f" at {address.coordinator}" if address.coordinator else ""
     if not address.process_id:  # the first; or each one in a cluster, before it has a number
         print(f"waiting for the other hosts{where} ...", flush=True)
     # Else JAX would abort with its own stack trace when another host dies, with no word from here.
     jax.config.update("jax_enable_recoverability", True)
-    with _silence(sys.__stderr__) as errors:  # of the warning that this is experimental
+    if address.process_id == 0:
+        _check_port(address)
+    # Of host 0, which warns that this is experimental; others say why they abort.
+    quiet = contextlib.nullcontext(2) if address.process_id else _silence(sys.__stderr__)
+    with quiet as errors:
         patience = threading.Timer(MEET_SECONDS, _give_up, [where, errors])
         patience.daemon = True
         patience.start()
@@ -233,17 +278,19 @@ def _meet(address: Address) -> None:
 
 
 def _give_up(where: str, errors: int) -> None:
-    os.write(errors, f"error: the hosts did not meet{where} within {MEET_SECONDS} s\n".encode())
+    line = f"error: the hosts did not meet{where} within {MEET_SECONDS} s: start all of them, "
+    line += "each with the same --num_processes and a --process_id of its own\n"
+    os.write(errors, line.encode())
     os._exit(1)
 
 
 def _watch_for_errors(is_over: threading.Event) -> None:
     """Waits for an error of another host: this one may hang in a computation without it."""
     try:
-        host, message = json.loads(_client().blocking_key_value_get(_ERROR, _YEAR))
+        who, host, message = json.loads(_client().blocking_key_value_get(_ERROR, _YEAR))
     except jax.errors.JaxRuntimeError:  # there is no one to ask any more
-        host, message = 0, DIED
-    if host != index() and not is_over.is_set():
+        who, host, message = "", 0, DIED
+    if who != _self and not is_over.is_set():
         _stop_for(host, message)
 
 
@@ -259,8 +306,8 @@ def _watch_for_deaths(is_over: threading.Event) -> None:
             _stop_for(dead[0], DIED)
 
 
-def _told() -> tuple[int, str] | None:
-    """The host and the message of the first error; None while there is none."""
+def _told() -> tuple[str, int, str] | None:
+    """Which process had the first error, as which host, and what; None while there is none."""
     try:
         return tuple(json.loads(_client().key_value_try_get(_ERROR)))
     except jax.errors.JaxRuntimeError:  # not there; or the service has gone, and JAX ends this
@@ -269,14 +316,17 @@ def _told() -> tuple[int, str] | None:
 
 def _tell(error: BaseException) -> None:
     """Tells the others of an error of this host; ends it with another's if that was first."""
-    name = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-    told = json.dumps([index(), name + _first_line(error)])
+    message = "stopped at once by Ctrl-C"
+    if not isinstance(error, KeyboardInterrupt):
+        name = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+        message = name + _first_line(error)
+    told = json.dumps([_self, index(), message])
     try:
         _client().key_value_set(_ERROR, told)
     except jax.errors.JaxRuntimeError:  # there is one already, or no service any more
         first = _told()
-        if first is not None and first[0] != index():
-            _stop_for(*first)
+        if first is not None and first[0] != _self:
+            _stop_for(*first[1:])
 
 
 def _stop_for(host: int, message: str) -> None:

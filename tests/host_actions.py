@@ -34,6 +34,16 @@ def crash():
     hosts.gather("")
 
 
+def stay():
+    """All do something else for a while."""
+    time.sleep(30)
+
+
+def wait_briefly():
+    """One waits for others that do not come."""
+    hosts.gather("")
+
+
 def signal_one(number, victim):
     """One is sent a signal, such as SIGKILL, while the others wait for it."""
     hosts.gather("")
@@ -49,11 +59,13 @@ def own(root):
         time.sleep(1)
 
 
-ACTIONS = {action.__name__: action for action in (gather, fail, crash, signal_one, own)}
+_ACTIONS = (gather, fail, crash, stay, wait_briefly, signal_one, own)
+ACTIONS = {action.__name__: action for action in _ACTIONS}
 
 
 def main(action, coordinator, count, index, *arguments):
-    hosts.MEET_SECONDS, hosts.HEARTBEAT_SECONDS = 5, 10
+    hosts.MEET_SECONDS = 5 if action == "wait_briefly" else 60
+    hosts.HEARTBEAT_SECONDS = 10
     address = hosts.Address(coordinator, int(count), int(index))
     return command.run_together(functools.partial(ACTIONS[action], *arguments), address)
 

@@ -2,6 +2,7 @@
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,12 +20,11 @@ def act(environment):
     """Starts processes that do what `host_actions` says; killed when the test is over."""
     started = []
 
-    def start(action, *argument, count=2, only=None):
-        coordinator = f"localhost:{free_port()}"
+    def start(action, *argument, count=2, numbers=None, port=None):
+        coordinator = f"localhost:{port or free_port()}"
         script = [sys.executable, str(ROOT / "tests" / "host_actions.py"), action, coordinator]
-        indices = range(count) if only is None else [only]
-        for index in indices:
-            command = [*script, str(count), str(index), *map(str, argument)]
+        for index, total in numbers or [(index, count) for index in range(count)]:
+            command = [*script, str(total), str(index), *map(str, argument)]
             pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
             started.append(subprocess.Popen(command, env=environment, cwd=ROOT, **pipes))
         return started
@@ -71,14 +71,39 @@ def test_an_error_of_one_ends_all(act, action, own, theirs):
 )
 def test_one_that_dies_or_hangs_ends_the_other(act, number, victim):
     survivor = act("signal_one", int(number), victim)[1 - victim]
-    _, errors = survivor.communicate(timeout=60)
+    _, errors = survivor.communicate(timeout=90)
     assert survivor.returncode not in (0, 75, 130)
     assert re.search(DEATH, errors)
 
 
 def test_others_that_do_not_come_are_not_waited_for_for_ever(act):
-    [(_, errors)] = finish(act("gather", only=1), status=1, seconds=60)
+    [(_, errors)] = finish(act("wait_briefly", numbers=[(1, 2)]), status=1, seconds=60)
     assert errors.startswith("error: the hosts did not meet at localhost:")
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        ([(0, 2), (1, 3)], "all hosts must have the same --num_processes; they have ['2', '3']"),
+        ([(0, 2), (1, 2), (1, 2)], "--process_id 1 is taken: give each host one of its own"),
+    ],
+)
+def test_numbers_that_do_not_fit_together_end_all(act, numbers, said):
+    for process in act("stay", numbers=numbers):
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 1, errors
+        assert re.match(rf"error: (host \d: )?{re.escape(said)}", errors)
+        assert errors.count("\n") == 1
+
+
+def test_a_port_that_another_program_listens_on_is_refused(act):
+    with socket.socket() as other:
+        other.bind(("", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        [(_, errors)] = finish(act("gather", numbers=[(0, 2)], port=port), status=1, seconds=60)
+    assert f"host 0 cannot listen on port {port} (Address already in use)" in errors
     assert errors.count("\n") == 1
 
 
@@ -95,6 +120,7 @@ def test_hosts_with_workdirs_of_their_own_are_refused(act, tmp_path):
         (("here:1", 2, None), "together"),
         ((None, 2, 1), "together"),
         (("here", 2, 1), "ADDRESS:PORT"),
+        (("here:99999", 2, 1), "ADDRESS:PORT"),
         (("here:1", 2, 2), "--process_id 2"),
         (("here:1", 0, 0), "--process_id 0"),
     ],
