@@ -25,7 +25,7 @@ class Hosts:
         self._environment, self._pictures = environment, pictures
         self._started = []
 
-    def start(self, workdir, *, hosts, devices, of_host=(), **overrides):
+    def start(self, workdir, *, hosts, devices, of_host=(), program="run.py", **overrides):
         """The processes of a run on `hosts` times `devices` simulated devices.
 
         Args:
@@ -33,6 +33,7 @@ class Hosts:
           hosts: how many processes; one runs without any flag.
           devices: of each.
           of_host: {host: overrides of its own}.
+          program: what runs the command, by its path in the checkout.
           overrides: of all, with "__" for ".".
         """
         # Optimised less, XLA compiles twice as fast.
@@ -48,6 +49,7 @@ class Hosts:
             command = command_line(
                 settings.pop("workdir", workdir), {"data.path": self._pictures} | settings, *more
             )
+            command[1] = str(ROOT / program)
             processes.append(
                 subprocess.Popen(
                     command,

@@ -92,6 +92,19 @@ def test_four_hosts_train_as_one_does(run_hosts, alone, tmp_path, shard_optimize
     assert_same_training(tmp_path, alone, 2 * EPOCH_STEPS)
 
 
+def test_two_hosts_add_parts_in_bfloat16_and_go_back_as_one_does(run_hosts, tmp_path):
+    """The batch that follows three steps makes the weights NaN; others go on from there."""
+    options = RUN | {"train__accumulate_steps": 2, "parallel__gradient_dtype": "bfloat16"}
+    options |= {"generator__norm": "instance", "discriminator__norm": "instance"}
+    options |= {"train__on_nan": "rollback", "checkpoint__every_steps": 1}
+    options["program"] = "tests/spoiling_run.py"
+    runs = [run_hosts(tmp_path / str(n), hosts=n, devices=4 // n, **options) for n in (1, 2)]
+    for first, *others in map(finish, runs):
+        assert "step 4: a parameter = nan; back to checkpoint 3, to go on without" in first[0]
+        assert {first[1], *sum(others, ())} == {""}
+    assert_same_training(tmp_path / "2", tmp_path / "1", 2 * EPOCH_STEPS)
+
+
 def test_a_stop_and_a_death_change_no_bit(run_hosts, pair, tmp_path):
     """Host 1 is stopped in the first epoch; then it is killed; then nothing happens any more."""
     workdir, options = tmp_path / "run", {"hosts": 2, "devices": 2, **LONG}
