@@ -74,7 +74,8 @@ def _train(_: list[str]) -> int:
     name = Path(config_flags.get_config_filename(values["config"])).stem
     workdir = values.workdir or Path("runs") / name
     options = {"dry_run": values.dry_run, "address": address}
-    status = command.train(values.config, overridden, workdir, **options)
+    with stopping.ended_by_sigterm():
+        status = command.train(values.config, overridden, workdir, **options)
     if status in (stopping.INTERRUPTED, stopping.PREEMPTED):
         stopping.leave_within(SECONDS_TO_LEAVE, status)
     return status

@@ -33,10 +33,10 @@ def ask(number=signal.SIGTERM):
 def test_a_signal_asks_and_says_with_which_status(number, status):
     before = [signal.getsignal(x) for x in (signal.SIGINT, signal.SIGTERM)]
     with StopRequests() as stop:
-        assert not stop.is_due(1)
+        assert not stop.is_due()
         ask(number)
         ask(signal.SIGTERM)
-        assert stop.is_due(1)
+        assert stop.is_due()
         assert stop.status == status
         with pytest.raises(KeyboardInterrupt):
             ask(signal.SIGINT)
@@ -62,7 +62,7 @@ def test_signals_are_the_main_threads_alone():
 
     def enter():
         with StopRequests() as stop:
-            found.append((signal.getsignal(signal.SIGTERM), stop.is_due(1)))
+            found.append((signal.getsignal(signal.SIGTERM), stop.is_due()))
 
     before = signal.getsignal(signal.SIGTERM)
     thread = threading.Thread(target=enter)
@@ -152,22 +152,44 @@ def test_a_thread_that_hangs_does_not_keep_the_process():
     assert (status, output, errors) == (75, "saved", "")
 
 
-def test_the_notice_that_jax_gives_to_all_hosts_is_a_request():
-    """A host trains by itself here, yet with the service by which JAX tells all of them."""
+def test_sigterm_ends_at_once_what_nothing_is_lost_of():
+    """Also what does not come back to Python, as compiling; but not a training, which saves."""
     status, output, errors = run_program(
-        "import os, signal, socket, time, jax\n"
-        "from jaxcolor.training.stopping import StopRequests\n"
+        "import functools, hashlib, os, signal, threading, time\n"
+        "from jaxcolor.training.stopping import StopRequests, ended_by_sigterm\n"
+        "ask = functools.partial(os.kill, os.getpid(), signal.SIGTERM)\n"
+        "with ended_by_sigterm():\n"
+        "    with StopRequests() as stop:\n"
+        "        ask()\n"
+        "        time.sleep(0.2)\n"
+        "        print(stop.is_due(), flush=True)\n"
+        "    threading.Timer(0.2, ask).start()\n"
+        "    hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)\n"
+    )
+    assert (status, output) == (75, "True\n"), errors
+    assert errors == "stopped by SIGTERM: run the same command to go on\n"
+
+
+@pytest.mark.parametrize("before", ["assert not stop.is_due(); ask()", "ask(); time.sleep(3)"])
+def test_the_notice_that_jax_gives_to_all_hosts_is_a_request(before):
+    """A host trains by itself here, yet with the service by which JAX tells all of them.
+
+    A notice may also be given long before the first step, while programs are compiled.
+    """
+    status, output, errors = run_program(
+        "import functools, os, signal, socket, time, jax\n"
+        "from jaxcolor.training.stopping import StopNow, StopRequests\n"
         "with socket.socket() as free:\n"
         "    free.bind(('localhost', 0))\n"
         "    place = 'localhost:%d' % free.getsockname()[1]\n"
         "jax.distributed.initialize(place, num_processes=1, process_id=0)\n"
+        "ask = functools.partial(os.kill, os.getpid(), signal.SIGTERM)\n"
         "with StopRequests() as stop:\n"
-        "    assert not stop.is_due(0)\n"
-        "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    for step in range(1, 400):\n"
-        "        if stop.is_due(step):\n"
-        "            break\n"
-        "        time.sleep(0.05)\n"
-        "    print(step < 399, stop.status)\n"
+        f"    {before}\n"
+        "    try:\n"
+        "        for number in stop.through(range(400)):\n"
+        "            time.sleep(0.05)\n"
+        "    except StopNow:\n"
+        "        print(stop.status)\n"
     )
-    assert (status, output) == (0, "True 75\n"), errors
+    assert (status, output) == (0, "75\n"), errors

@@ -197,7 +197,7 @@ class _Run:
     def _next_batch(self, epoch: int, bar: EpochBar) -> dict[str, np.ndarray]:
         """The next batch; if there is to be none, everything done so far is saved first."""
         try:
-            if self.stop.is_due(self.step):
+            if self.stop.is_due():
                 raise StopNow
             self.watchdog.at("waiting for data", self.step)
             with self.stop.cutting_short():
@@ -268,7 +268,8 @@ class _Run:
                 self.watchdog.rest()
                 self.compile_seconds += self.validation.await_programs()
                 started = time.perf_counter()
-                found = self.validation.run(self.state, self.step, epoch, self.watchdog)
+                watches = {"stop": self.stop, "watchdog": self.watchdog}
+                found = self.validation.run(self.state, self.step, epoch, **watches)
         except StopNow:
             self._save_and_stop()
         except (DataError, RuntimeError):  # the latter of XLA: out of memory, for one

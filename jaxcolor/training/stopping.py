@@ -1,12 +1,15 @@
 """Requests to stop: Ctrl-C, SIGTERM, and JAX's notice that a machine is about to be taken away."""
 
 import contextlib
+import itertools
 import os
 import signal
+import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import FrameType
+from typing import TypeVar
 
 import jax
 from jax.experimental import multihost_utils
@@ -15,6 +18,10 @@ from jaxcolor import hosts
 
 INTERRUPTED = 130  # as a shell reports Ctrl-C
 PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: run the same command again
+Item = TypeVar("Item")
+# JAX has all hosts stop at the question after the last that any of them had asked. Counted so, and
+# not by training steps, none comes before a notice that was given ahead of the first one.
+_questions = itertools.count(1)
 
 
 class Interrupted(hosts.AgreedStop):
@@ -49,10 +56,10 @@ class StopRequests:
         self._are_many = jax.distributed.is_initialized()
         self._previous: dict[int, object] = {}
 
-    def is_due(self, step: int) -> bool:
-        """Whether to stop after `step` steps; hosts that train together ask once a step each."""
+    def is_due(self) -> bool:
+        """Whether to stop now; hosts that train together ask equally often, and are told alike."""
         if self._are_many:
-            return multihost_utils.reached_preemption_sync_point(step)
+            return multihost_utils.reached_preemption_sync_point(next(_questions))
         return self._number is not None
 
     @property
@@ -64,7 +71,7 @@ class StopRequests:
     def cutting_short(self) -> Iterator[None]:
         """A context that a request leaves at once with StopNow: for what may wait or last long.
 
-        Not where hosts train together, who could not agree on how far they came.
+        Not where hosts train together, who could not agree on how far they came: see `through`.
         """
         self._may_raise = not self._are_many
         try:
@@ -73,6 +80,13 @@ class StopRequests:
             yield
         finally:
             self._may_raise = False
+
+    def through(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The items, until a request; then StopNow."""
+        for item in items:
+            if self.is_due():
+                raise StopNow
+            yield item
 
     def __enter__(self) -> "StopRequests":
         """Itself; takes the signals over, which only the main thread can do."""
@@ -95,6 +109,44 @@ class StopRequests:
         elif self._may_raise:
             self._may_raise = False
             raise StopNow
+
+
+@contextlib.contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """A context that SIGTERM ends at once, the process with it and PREEMPTED as its status.
+
+    It is for what surrounds `StopRequests`, when nothing is to be saved: reading, compiling,
+    restoring. Python itself hears a signal in the main thread alone, which may compile for minutes;
+    here a thread of its own does, too. Does nothing outside of the main thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(*_):
+        sys.stderr.write("stopped by SIGTERM: run the same command to go on\n")
+        sys.stdout.flush()
+        os._exit(PREEMPTED)
+
+    def listen():
+        while numbers := heard.recv(64):
+            if signal.SIGTERM in numbers and signal.getsignal(signal.SIGTERM) is end:
+                end()
+
+    heard, told = socket.socketpair()
+    told.setblocking(False)  # as signals want it
+    before = signal.signal(signal.SIGTERM, end)
+    heard_before = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+    thread = threading.Thread(target=listen, name="sigterm", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(heard_before)
+        signal.signal(signal.SIGTERM, before)
+        told.close()
+        thread.join()
+        heard.close()
 
 
 def leave_within(seconds: float, status: int) -> None:

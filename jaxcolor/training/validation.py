@@ -14,6 +14,7 @@ from jaxcolor.training.metric_rows import NotFinite
 from jaxcolor.training.plan import Parts, Plan
 from jaxcolor.training.reporting import write_sample_sheet
 from jaxcolor.training.state import GanState
+from jaxcolor.training.stopping import StopRequests
 from jaxcolor.training.watchdog import Watchdog
 
 
@@ -58,17 +59,20 @@ class Validation:
         futures.wait([self.compile()])
         return time.perf_counter() - started
 
-    def run(self, state: GanState, step: int, epoch: int, watchdog: Watchdog) -> Validated:
+    def run(
+        self, state: GanState, step: int, epoch: int, *, stop: StopRequests, watchdog: Watchdog
+    ) -> Validated:
         """The results at a state; writes the epoch's sample sheet. No batch may take too long.
 
         Raises:
+          StopNow: asked to stop, before a batch.
           DataError: a picture cannot be read.
           NotFinite: the parameters are so large that the networks overflow.
         """
         parts, programs = self._parts, self.compile().result()
         options = {"step": programs.evaluation_step, "parallel": parts.parallel}
         options |= {"names": self._plan.metrics}
-        batches = watchdog.through(parts.validation_batches, "validation", step)
+        batches = watchdog.through(stop.through(parts.validation_batches), "validation", step)
         scores = evaluate(state, batches, self._rng, **options)
         if math.isnan(scores["l1"]):
             raise NotFinite(step, {"validation l1": math.nan})
