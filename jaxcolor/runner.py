@@ -13,7 +13,7 @@ from tqdm import tqdm
 import jaxcolor
 from jaxcolor import hosts, mirror, programs
 from jaxcolor.data import pipeline
-from jaxcolor.data.bad_records import BadRecords, read_or_replace
+from jaxcolor.data.bad_records import BadRecords, News, read_or_replace
 from jaxcolor.errors import ConfigError, WorkdirError
 from jaxcolor.experiment import Experiment
 from jaxcolor.loader_advice import Advice
@@ -109,8 +109,8 @@ def make_parts(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) 
       checkpoints: of the workdir.
     """
     data, (training, validation) = experiment.data, experiment.sources
-    most, many = experiment.settings.data.max_bad_fraction, {"process_count": hosts.count()}
-    bad = [BadRecords(source, most, _say, **many) for source in (training, validation)]
+    most = experiment.settings.data.max_bad_fraction
+    bad = [BadRecords(source, most, _say) for source in (training, validation)]
     print("compiling ...", flush=True)
     started = time.perf_counter()
     train_step = programs.compile_train_step(experiment)
@@ -167,9 +167,16 @@ def _say(line: str) -> None:
 
 
 def _count_bad(bad: list[BadRecords]) -> int:
-    """Records replaced since this was last asked, on all hosts."""
-    own = sum(records.take_count() for records in bad)
-    return sum(map(int, hosts.gather(str(own))))
+    """Records replaced since this was last asked, on all hosts, which all know of them then.
+
+    Raises:
+      DataError: all of them together are more than may be.
+    """
+    own = json.dumps([records.take_news() for records in bad])
+    news = [[News(*x) for x in json.loads(said)] for said in hosts.gather(own)]
+    for records, of_all in zip(bad, zip(*news, strict=True), strict=True):
+        records.learn(index for of_host in of_all for index in of_host.found)
+    return sum(x.replaced for of_host in news for x in of_host)
 
 
 def _samples(experiment: Experiment) -> dict[str, np.ndarray]:
