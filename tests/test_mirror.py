@@ -2,16 +2,21 @@
 
 import importlib
 import json
+import re
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from memory_bucket import Bucket
+from small_training import assert_same, train_with
 from small_workdir import small_experiment
 
 from jaxcolor import mirror, runner
 from jaxcolor.data import buckets
+from jaxcolor.data.cache_root import cache_root
 from jaxcolor.errors import WorkdirError
 from jaxcolor.mirror import INDEX, Mirror
+from jaxcolor.settings import CheckpointSettings
 from jaxcolor.trained import load_trained
 
 URL = "gs://bucket/runs/one"
@@ -320,3 +325,25 @@ def test_a_training_in_a_bucket_goes_on_elsewhere(pictures, tmp_path, monkeypatc
         path.split("/checkpoints/")[1].split("/")[0] for path in Bucket().find(f"{URL}/checkpoints")
     }
     assert steps == {"3", "6"}
+
+
+def test_a_byte_that_the_bucket_flipped_costs_no_more_than_the_checkpoint(monkeypatch, capsys):
+    """On a new machine, which goes on from the one before; the damaged one is kept aside."""
+    monkeypatch.setattr(runner, "_run", lambda _, place, found: train_with(found, place))
+    settings = SimpleNamespace(checkpoint=CheckpointSettings(keep_last=3))
+    built = SimpleNamespace(settings=settings, config={})
+    expected = runner.run(built, URL)
+    before = Bucket().find(URL)
+    array = max(path for path in before if "/checkpoints/12/state/d/" in path)
+    content = bytearray(Bucket().cat_file(array))
+    content[len(content) // 2] ^= 1
+    Bucket().pipe_file(array, bytes(content))
+    shutil.rmtree(cache_root() / "workdirs")
+    capsys.readouterr()
+    assert_same(runner.run(built, URL), expected)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "damaged" in line]
+    assert len(lines) == 1
+    assert re.fullmatch(r"checkpoint 12 is damaged \(state/d/.* differs\).*one is 8", lines[0])
+    held = {*Bucket().find(URL)}
+    assert {path for path in before if "/checkpoints/12/" not in path} <= held
+    assert {path.replace("/checkpoints/12/", "/damaged/12/") for path in before} <= held
