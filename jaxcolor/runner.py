@@ -116,6 +116,7 @@ def make_parts(experiment: Experiment, workdir: Path, checkpoints: Checkpoints) 
     train_step = programs.compile_train_step(experiment)
     is_finite = programs.compile_is_finite(experiment)
     seconds = time.perf_counter() - started
+    hosts.gather("compiled")  # the first sum over hosts does not wait for long
     print(f"compiled in {seconds:.1f} s", flush=True)
     return Parts(
         parallel=experiment.devices,
