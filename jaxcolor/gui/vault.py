@@ -1,10 +1,12 @@
 """Users' pictures while they are needed: files of random names in one temporary folder."""
 
+import io
 import secrets
+import shutil
 import threading
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from jaxcolor.errors import DataError
 
@@ -46,25 +48,29 @@ class Vault:
         self._holders: dict[tuple[str, str], str] = {}
         self._lock = threading.Lock()
 
-    def put(self, data: bytes, name: str) -> str:
+    def put(self, data: bytes | BinaryIO, name: str, suffix: str = "") -> str:
         """Keeps a picture; returns its token.
 
         Args:
-          data: the content of its file.
+          data: the content of its file, or that file, open.
           name: what its owner calls it, which is cleaned of all that is no name.
+          suffix: of the name of the file that is kept.
 
         Raises:
           DataError: the disk is full.
         """
         token = secrets.token_hex(16)
-        path = self._folder / token
+        path = self._folder / f"{token}{suffix}"
+        source = io.BytesIO(data) if isinstance(data, bytes) else data
         try:
-            path.write_bytes(data)
+            with path.open("wb") as file:
+                shutil.copyfileobj(source, file)
+                size = file.tell()
         except OSError as error:
             path.unlink(missing_ok=True)
             raise DataError(f"the server cannot keep the picture ({error.strerror})") from error
         with self._lock:
-            self._kept[token] = Kept(path, clean_name(name), len(data), time.monotonic())
+            self._kept[token] = Kept(path, clean_name(name), size, time.monotonic())
         self.sweep()
         return token
 
