@@ -1,9 +1,11 @@
 """The page's parts without the page: users' pictures kept and deleted, coloured as elsewhere."""
 
 import io
+import os
 import shutil
 import socket
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from jaxcolor.colorize import Colorizer, picture_files
 from jaxcolor.errors import DataError, UserError, WorkdirError
 from jaxcolor.gui.command import load_first
 from jaxcolor.gui.desk import Desk
+from jaxcolor.gui.folders import temporary_folder
 from jaxcolor.gui.models import Models, find_models
 from jaxcolor.gui.training_view import SHEETS, curves_html, sample_sheets
 from jaxcolor.gui.vault import Vault, clean_name
@@ -34,6 +37,10 @@ def encoded(pixels, kind="PNG"):
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, kind)
     return buffer.getvalue()
+
+
+def opened(shown):
+    return [np.asarray(Image.open(path)) for path in shown.pair]
 
 
 GREY = np.random.default_rng(0).integers(0, 256, (21, 17), np.uint8)
@@ -134,10 +141,10 @@ def test_a_picture_is_coloured_as_the_colorizer_does_and_keeps_depth_and_format(
         found = picture_files.read(kept.path)
         assert (kept.name, found.format, found.pixels.dtype) == (name, "PNG", pixels.dtype)
         np.testing.assert_array_equal(found.pixels, colorizer.colorize(pixels))
-        assert [part.shape for part in shown.pair] == [(21, 17, 3)] * 2
-        assert [part.dtype for part in shown.pair] == [np.uint8] * 2
+        assert [part.shape for part in opened(shown)] == [(21, 17, 3)] * 2
+        assert {path.parent for path in shown.pair} == {kept.path.parent}
         assert f"{name}</b> 17 x 21, {8 * pixels.itemsize} bits, PNG" in shown.status
-    np.testing.assert_array_equal(shown.pair[0][..., 0], np.rint(deep / 257))
+    np.testing.assert_array_equal(opened(shown)[0][..., 0], np.rint(deep / 257))
     again = desk.again("me", "luma", 8)
     other = picture_files.read(vault.get(again.result).path).pixels
     np.testing.assert_array_equal(other, colorizer.colorize(deep, 8))
@@ -152,7 +159,9 @@ def test_users_do_not_see_one_another(models, vault, tmp_path):
     assert "mine.png" in desk.again("me", "luma", 0).status
     assert desk.again("nobody", "luma", 0) is None
     desk.leave("me")
-    assert {vault.get(path.name).name for path in tmp_path.iterdir()} == {"yours.png"}
+    left = {vault.get(path.stem).name for path in tmp_path.iterdir()}
+    assert left == {"yours.png", "before", "after"}
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_refusals_are_told_with_the_name_escaped(models, vault):
@@ -171,17 +180,19 @@ def test_refusals_are_told_with_the_name_escaped(models, vault):
 def test_sketches_and_examples_are_coloured(models, vault):
     desk = Desk(models, vault, 10_000)
     empty = np.zeros((64, 64, 4), np.uint8)  # transparent
-    assert "nothing on the canvas" in desk.take_sketch("me", empty, "luma", 0).status
+    token = vault.put(encoded(empty), "")
+    assert "nothing on the canvas" in desk.take_sketch("me", token, "luma", 0).status
     assert "nothing on the canvas" in desk.take_sketch("me", None, "luma", 0).status
     empty[10:20, :, 3] = 255  # a black bar
-    shown = desk.take_sketch("me", empty, "luma", 0)
-    assert shown.pair[0].shape == (16, 16, 3)  # the network's own size
-    assert shown.pair[0][0, 0, 0] > 250
-    assert shown.pair[0][3, 0, 0] < 5
+    shown = desk.take_sketch("me", vault.put(encoded(empty), ""), "luma", 0)
+    before, _ = opened(shown)
+    assert before.shape == (16, 16, 3)  # the network's own size
+    assert before[0, 0, 0] > 250
+    assert before[3, 0, 0] < 5
     examples = desk.examples("luma")
     assert {example.shape for example in examples} == {(64, 64)}
     shown = desk.take_example("me", 1, "luma", 0)
-    np.testing.assert_array_equal(shown.pair[0][..., 0], examples[1])
+    np.testing.assert_array_equal(opened(shown)[0][..., 0], examples[1])
     assert vault.get(shown.result).name == "example_2.png"
 
 
@@ -192,6 +203,57 @@ def test_a_drawing_that_is_seen_in_parts_is_told(vault, pictures, tmp_path_facto
     token = vault.put(encoded(np.tile(GREY, 4)), "large.png")
     assert "choose render size 16" in desk.take("me", token, "x", 0).status
     assert "render size" not in desk.again("me", "x", 16).status
+
+
+def test_sketches_are_opened_as_pictures_are(models, vault):
+    desk = Desk(models, vault, 400)
+    for data, said in (
+        (encoded(np.zeros((20, 10, 3), np.uint8), "EPS"), "no JPEG, PNG"),
+        (encoded(np.zeros((21, 20, 4), np.uint8)), "20x21 pixels, more than the 400"),
+    ):
+        shown = desk.take_sketch("me", vault.put(data, ""), "luma", 0)
+        assert said in shown.status
+        assert shown.pair is None
+    grey = np.zeros((20, 20), np.uint16)
+    assert desk.take_sketch("me", vault.put(encoded(grey), ""), "luma", 0).pair
+    assert "no longer here" in desk.take_sketch("me", "made up", "luma", 0).status
+
+
+@pytest.mark.parametrize(
+    ("method", "words", "said"),
+    [
+        ("take_example", (8, "luma", 0), "no example 8"),
+        ("take_example", ([1], "luma", 0), "no example"),
+        ("take_example", (0, "other", 0), "no model other"),
+        ("take_example", (0, "luma", "big"), "render_size big"),
+        ("take_example", (0, "luma", 64.5), "render_size 64.5"),
+        ("take_example", (0, "luma", True), "render_size True"),
+        ("take_example", (0, "luma", 10**9), "render_size 1000000000"),
+    ],
+)
+def test_what_the_page_never_asks_for_is_refused(models, vault, method, words, said):
+    shown = getattr(Desk(models, vault, 10_000), method)("me", *words)
+    assert said in shown.status
+    assert shown.pair is None
+
+
+def test_nothing_is_left_of_a_picture_whose_owner_leaves_meanwhile(
+    models, vault, tmp_path, monkeypatch
+):
+    desk = Desk(models, vault, 10_000)
+
+    def leave(colorizer, *arguments):
+        desk.leave("me")
+        return original(colorizer, *arguments)
+
+    original = Colorizer.colorize
+    desk.take("you", vault.put(encoded(GREY), "yours.png"), "luma", 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Colorizer, "colorize", leave)
+        desk.take("me", vault.put(encoded(GREY), "mine.png"), "luma", 0)
+    assert len(list(tmp_path.iterdir())) == 4  # what the other has
+    desk.take("me", vault.put(encoded(GREY), "mine.png"), "luma", 0)  # back again
+    assert len(list(tmp_path.iterdir())) == 8
 
 
 def test_sheets_and_curves_of_a_training_are_shown(tmp_path):
@@ -206,6 +268,25 @@ def test_sheets_and_curves_of_a_training_are_shown(tmp_path):
     row = '{"step": %d, "epoch": %d, "kind": "validation", "l1": 0.5}\n'
     (tmp_path / "metrics.jsonl").write_text(row % (4, 1) + row % (8, 2))
     assert "<figcaption>l1</figcaption>" in curves_html("x", tmp_path)
+
+
+def test_folders_of_servers_that_were_killed_go(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "jaxcolor-gui-other").mkdir()  # of whatever has no lock
+    with temporary_folder() as first:
+        os.utime(first / "in-use", (0, 0))
+        with temporary_folder() as second:
+            assert len({first, second, *tmp_path.iterdir()}) == 3
+            abandoned = tmp_path / "jaxcolor-gui-abandoned"
+            shutil.copytree(second, abandoned)
+            (abandoned / "picture").touch()
+            with temporary_folder():
+                assert abandoned.exists()  # it may be one that is being made
+            os.utime(abandoned / "in-use", (0, 0))
+            with temporary_folder():
+                assert not abandoned.exists()
+                assert first.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["jaxcolor-gui-other"]
 
 
 def refused(capsys, *words):

@@ -258,7 +258,10 @@ def check(picture: np.ndarray) -> np.ndarray:
 
 def check_render_size(render_size: int | None) -> None:
     """Raises ConfigError unless it is None or a number of pixels that can be rendered."""
-    if render_size is not None and not 1 <= render_size <= MAX_RENDER_SIZE:
+    if render_size is None:
+        return
+    is_whole = isinstance(render_size, (int, np.integer)) and render_size is not True
+    if not is_whole or not 1 <= render_size <= MAX_RENDER_SIZE:
         raise ConfigError(f"render_size {render_size} must be from 1 to {MAX_RENDER_SIZE}")
 
 

@@ -1,12 +1,12 @@
 """python -m jaxcolor gui: pictures coloured in the browser."""
 
 import argparse
+import contextlib
 import importlib.util
 import logging
 import os
 import signal
 import socket
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from jaxcolor.command import errors_as_lines, make_parser, set_up_jax
 from jaxcolor.data.check_report import printable
 from jaxcolor.data.pictures import expand
 from jaxcolor.errors import ConfigError, UserError
+from jaxcolor.gui.folders import temporary_folder
 from jaxcolor.gui.models import Models, find_models
 
 DESCRIPTION = """\
@@ -82,10 +83,29 @@ def serve(values: argparse.Namespace) -> None:
         print(printable(line), flush=True)
     with (
         _listen(values.host, values.port) as listening,
-        tempfile.TemporaryDirectory(prefix="jaxcolor-gui-") as folder,
+        _signals_as_interrupts(),
+        temporary_folder() as folder,
     ):
         _import_gradio(folder)
-        _serve(values, models, Path(folder), listening)
+        _serve(values, models, folder, listening)
+
+
+@contextlib.contextmanager
+def _signals_as_interrupts():
+    """Lets nothing be left when a scheduler ends the process, or its terminal is closed."""
+    handlers = {
+        signal.SIGTERM: signal.default_int_handler,
+        # While it serves, SIGTERM is the server's own.
+        signal.SIGHUP: lambda *_: signal.raise_signal(signal.SIGTERM),
+    }
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # by nohup
+        del handlers[signal.SIGHUP]
+    before = {number: signal.signal(number, handlers[number]) for number in handlers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def load_first(models: Models, *, asked: bool) -> Colorizer:
@@ -113,7 +133,7 @@ def _import_gradio(folder):
     if importlib.util.find_spec("gradio") is None:
         raise GuiError('the GUI needs Gradio, the extra gui: pip install -e ".[gui]"')
     os.environ |= {
-        "GRADIO_TEMP_DIR": folder,
+        "GRADIO_TEMP_DIR": os.fspath(folder),
         "GRADIO_ANALYTICS_ENABLED": "False",
         "HF_HUB_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -147,7 +167,7 @@ def _serve(values, models, folder, listening):
     from jaxcolor.gui.desk import Desk
     from jaxcolor.gui.vault import Vault
 
-    Image.MAX_IMAGE_PIXELS = values.max_pixels  # also of what Gradio decodes: the sketches
+    Image.MAX_IMAGE_PIXELS = values.max_pixels
     uploads = folder / "pictures"
     uploads.mkdir()
     vault = Vault(uploads)
@@ -165,7 +185,6 @@ def _serve(values, models, folder, listening):
         print("note: whoever reaches this machine can use it")
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     print(f"open {address} in a browser; Ctrl-C ends it", flush=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left then, too
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     _end_quietly(server)

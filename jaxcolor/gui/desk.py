@@ -1,9 +1,13 @@
 """What the page does with a picture, without the page: takes it, colours it, says how it went."""
 
+import contextlib
 import functools
 import io
+import threading
 import time
+from collections.abc import Iterator
 from html import escape
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -20,18 +24,20 @@ EXAMPLES = 8
 PREVIEW = 1600  # longer side of what the page shows; the download has every pixel
 _EXAMPLE_SIDES = (64, 512)
 _SOURCE, _RESULT = "source", "result"
+_BEFORE, _AFTER = "before", "after"
 
 
 class Shown(NamedTuple):
     """What the page shows after a picture.
 
     Attributes:
-      pair: before and after, uint8 [height, width, 3], or None if it was not coloured.
+      pair: files of before and after, of up to PREVIEW pixels each way, or None if it was not
+        coloured.
       status: HTML: what was done, or why it was not.
       result: the vault's token of the file to download, or "".
     """
 
-    pair: tuple[np.ndarray, np.ndarray] | None
+    pair: tuple[Path, Path] | None
     status: str
     result: str = ""
 
@@ -42,7 +48,8 @@ def _told(method):
     @functools.wraps(method)
     def tell(self, session, *arguments):
         try:
-            return method(self, session, *arguments)
+            with self._at_work(session):
+                return method(self, session, *arguments)
         except UserError as error:
             return Shown(None, f'<p class="refused">{escape(str(error))}</p>')
 
@@ -61,6 +68,8 @@ class Desk:
           max_pixels: of a picture.
         """
         self._models, self._vault, self._max_pixels = models, vault, max_pixels
+        self._jobs: dict[str, set[object]] = {}  # at work, by session
+        self._lock = threading.Lock()
 
     @_told
     def take(self, session: str, token: str, model: str, render_size: int) -> Shown:
@@ -79,23 +88,23 @@ class Desk:
     @_told
     def take_example(self, session: str, index: int, model: str, render_size: int) -> Shown:
         """Colours an example; see `take`."""
+        if type(index) is not int or index not in range(EXAMPLES):
+            raise DataError(f"there is no example {index}")
         example = self.examples(model)[index]
         name = f"example_{index + 1}.png"
         return self._take_pixels(session, example, name, model, render_size)
 
     @_told
-    def take_sketch(
-        self, session: str, drawing: np.ndarray | None, model: str, render_size: int
-    ) -> Shown:
+    def take_sketch(self, session: str, token: str | None, model: str, render_size: int) -> Shown:
         """Colours what was drawn, at the size of the network's own pictures; see `take`.
 
         Args:
           session: whose it is.
-          drawing: uint8 [height, width, 3], or 4 with alpha, of which white is empty.
+          token: of the drawing that was put into the vault, of which white is empty, or None.
           model: name of the model.
           render_size: see `take`.
         """
-        flat = None if drawing is None else _flatten(drawing)
+        flat = None if token is None else _flatten(self._read(token, "sketch").pixels)
         if flat is None or flat.min() == 255:
             raise DataError("there is nothing on the canvas yet: draw something")
         scale = self._models.colorizer(model).trained.image_size / max(flat.shape[:2])
@@ -116,8 +125,27 @@ class Desk:
         return self._colour(session, token, model, render_size)
 
     def leave(self, session: str) -> None:
-        """Deletes all that a session has."""
+        """Deletes all that a session has, and of a job at work for it what that makes."""
+        with self._lock:
+            self._jobs.pop(session, None)
         self._vault.leave(session)
+
+    @contextlib.contextmanager
+    def _at_work(self, session: str) -> Iterator[None]:
+        job = object()
+        with self._lock:
+            self._jobs.setdefault(session, set()).add(job)
+        try:
+            yield
+        finally:
+            with self._lock:
+                jobs = self._jobs.get(session, set())
+                has_left = job not in jobs
+                jobs.discard(job)
+                if not jobs:
+                    self._jobs.pop(session, None)
+            if has_left:
+                self._vault.leave(session)
 
     def examples(self, model: str) -> list[np.ndarray]:
         """Demo pictures of a kind that a model takes: uint8, grey [side, side] or RGB.
@@ -130,26 +158,36 @@ class Desk:
         side = min(max(colorizer.trained.image_size, low), high)
         return _examples(colorizer.takes_grey, side)
 
+    def _read(self, token, name, least_side=1):
+        limits = {"max_pixels": self._max_pixels, "least_side": least_side}
+        return picture_files.read(self._vault.get(token).path, name=name, **limits)
+
     def _take_pixels(self, session, pixels, name, model, render_size):
-        buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, "PNG")
-        token = self._vault.put(buffer.getvalue(), name)
+        token = self._vault.put(_png(pixels), name)
         self._vault.hold(session, _SOURCE, token)
         return self._colour(session, token, model, render_size)
 
     def _colour(self, session, token, model, render_size):
         kept = self._vault.get(token)
         colorizer = self._models.colorizer(model)
-        picture = picture_files.read(kept.path, name=kept.name, max_pixels=self._max_pixels)
+        picture = self._read(token, kept.name, colorizer.trained.image_size)
         start = time.perf_counter()
         pixels = colorizer.colorize(picture.pixels, render_size or None)
         seconds = time.perf_counter() - start
         result = self._vault.put(picture_files.encode(pixels, picture), kept.name)
         self._vault.hold(session, _RESULT, result)
-        before = colorizer.before(picture.pixels)
+        pair = (
+            self._show(session, _BEFORE, colorizer.before(picture.pixels)),
+            self._show(session, _AFTER, pixels),
+        )
         notes = _notes(colorizer, picture, render_size or None)
         status = _describe(kept.name, picture, model, seconds, notes)
-        return Shown((_preview(before), _preview(pixels)), status, result)
+        return Shown(pair, status, result)
+
+    def _show(self, session, kind, pixels):
+        token = self._vault.put(_png(_preview(pixels)), kind, ".png")
+        self._vault.hold(session, kind, token)
+        return self._vault.get(token).path
 
 
 @functools.lru_cache(maxsize=4)
@@ -190,14 +228,22 @@ def _preview(pixels: np.ndarray) -> np.ndarray:
     if longer > PREVIEW:
         sides = (max(1, round(side * PREVIEW / longer)) for side in pixels.shape[1::-1])
         pixels = cv2.resize(pixels, tuple(sides), interpolation=cv2.INTER_AREA)
-    if pixels.dtype == np.uint16:
-        pixels = cv2.convertScaleAbs(pixels, alpha=1 / 257)
     return _flatten(pixels)
 
 
 def _flatten(pixels):
-    """uint8 RGB of RGB, or of RGB with alpha on white."""
+    """uint8 RGB of a picture of any channels and depth, on white."""
+    if pixels.dtype == np.uint16:
+        pixels = cv2.convertScaleAbs(pixels, alpha=1 / 257).reshape(pixels.shape)
+    if pixels.shape[2] < 3:  # grey
+        pixels = np.concatenate([pixels[..., :1].repeat(3, axis=2), pixels[..., 1:]], axis=2)
     if pixels.shape[2] == 3:
         return pixels
     opacity = pixels[..., 3:] / np.float32(255)
     return np.rint(pixels[..., :3] * opacity + 255 * (1 - opacity)).astype(np.uint8)
+
+
+def _png(pixels):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -78,8 +78,10 @@ class Models:
         """The best network of a model.
 
         Raises:
-          UserError: it cannot be loaded.
+          UserError: there is no such model, or it cannot be loaded.
         """
+        if name not in self.workdirs:
+            raise WorkdirError(f"there is no model {name}: choose one of those on the page")
         with self._lock:
             changed = self._changed(name)
             stamp, colorizer = self._loaded.get(name, (None, None))

@@ -129,13 +129,12 @@ def _wire(page, desk, parts, shown):
     queued = {"concurrency_id": "network", "api_visibility": "private"}
 
     def take(file: dict, model: str, render: int, request: gr.Request):
-        # Of what the client says of its file, only the token is looked at, and never as a path.
-        token = str((file or {}).get("path", "")).rpartition("/")[2]
-        return [None, *_show(desk.take(request.session_hash, token, model, render))]
+        shown = desk.take(request.session_hash, _token(file) or "", str(model), render)
+        return [None, *_show(shown)]
 
     def draw(drawing: dict, model: str, render: int, request: gr.Request):
-        composite = (drawing or {}).get("composite")
-        return _show(desk.take_sketch(request.session_hash, composite, model, render))
+        token = _token((drawing or {}).get("composite"))
+        return _show(desk.take_sketch(request.session_hash, token, str(model), render))
 
     def choose(model: str, render: int, request: gr.Request, event: gr.SelectData):
         return _show(desk.take_example(request.session_hash, event.index, model, render))
@@ -144,11 +143,12 @@ def _wire(page, desk, parts, shown):
         found = desk.again(request.session_hash, model, render)
         return [None, _HINT, ""] if found is None else _show(found)
 
-    # Without Gradio's own preprocessing, which would copy the file once more.
+    # Without Gradio's own preprocessing, which would copy a file once more, and open a sketch
+    # whatever its format: of some, Pillow makes other programs' input.
     parts["file"].upload(
         take, [parts["file"], *settings], [parts["file"], *shown], preprocess=False, **queued
     )
-    parts["draw"].click(draw, [parts["canvas"], *settings], shown, **queued)
+    parts["draw"].click(draw, [parts["canvas"], *settings], shown, preprocess=False, **queued)
     parts["examples"].select(choose, settings, shown, **queued)
     for part in settings:
         part.input(again, settings, shown, **queued)
@@ -160,11 +160,17 @@ def _wire(page, desk, parts, shown):
     page.unload(leave)
 
 
+def _token(file: dict | None) -> str | None:
+    """Of what a client says of its file, what may be a token; None where there is no file."""
+    return str(file.get("path", "")).rpartition("/")[2] if isinstance(file, dict) else None
+
+
 def _show(shown: Shown):
     link = ""
     if shown.result:
         link = f'<a href="result/{shown.result}" download>Download at full resolution</a>'
-    return [shown.pair, shown.status, link]
+    pair = tuple(map(str, shown.pair)) if shown.pair else None
+    return [pair, shown.status, link]
 
 
 def _wire_model(page, models, desk, parts, training):
