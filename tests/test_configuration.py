@@ -26,6 +26,7 @@ LAYERS = {
         "parallel",
         "hosts",
         "huge_pages",
+        "collector",
         "torch_pickle",
         "torch_files",
         "archives",
