@@ -106,10 +106,10 @@ def test_two_hosts_add_parts_in_bfloat16_and_go_back_as_one_does(run_hosts, tmp_
 
 
 def test_a_stop_and_a_death_change_no_bit(run_hosts, pair, tmp_path):
-    """Host 1 is stopped in the first epoch; then it is killed; then nothing happens any more."""
+    """Host 1 is stopped after the first epoch; then it is killed; then nothing happens any more."""
     workdir, options = tmp_path / "run", {"hosts": 2, "devices": 2, **LONG}
     processes = run_hosts(workdir, **options)
-    wait_for_step(workdir, 1, processes[0])
+    wait_for_step(workdir, EPOCH_STEPS + 1, processes[0])
     processes[1].terminate()
     first, second = finish(processes, status=75, seconds=60)
     step = int(re.fullmatch(r"stopped at step (\d+), saved in .*\n", first[1])[1])

@@ -10,6 +10,7 @@ import time
 
 import pytest
 from conftest import ROOT, SHIPPED_ENVIRONMENT
+from jax.experimental import multihost_utils
 from small_training import (
     EPOCH_STEPS,
     assert_same,
@@ -150,6 +151,14 @@ def test_a_thread_that_hangs_does_not_keep_the_process():
         timeout=30,
     )
     assert (status, output, errors) == (75, "saved", "")
+
+
+def test_nobody_else_asks_jax_whether_to_stop(tmp_path, monkeypatch):
+    """Its answer counts from the last number that it was asked with; Orbax would ask by steps."""
+    asked = []
+    monkeypatch.setattr(multihost_utils, "reached_preemption_sync_point", asked.append)
+    train(tmp_path)
+    assert asked == []
 
 
 def test_sigterm_ends_at_once_what_nothing_is_lost_of():

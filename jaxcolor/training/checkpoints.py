@@ -43,6 +43,13 @@ class _EarliestBest(policies.BestN):
         return super().should_preserve(checkpoints[::-1], context=context)[::-1]
 
 
+class _Manager(ocp.CheckpointManager):
+    """Asks JAX nothing of preemptions: hosts stop at a question by its number, see `stopping`."""
+
+    def reached_preemption(self, step):
+        return False
+
+
 class Checkpoints:
     """The checkpoints of one workdir, by step."""
 
@@ -101,7 +108,7 @@ class Checkpoints:
             )
         )
         with self._clear_errors("opened"):
-            self._manager = ocp.CheckpointManager(self.directory, options=options)
+            self._manager = _Manager(self.directory, options=options)
 
     def save(
         self,
