@@ -35,6 +35,18 @@ def test_the_network_sees_four_shapes_in_all():
     assert shapes == {(8, 8), (8, 16), (16, 8), (16, 16)}
 
 
+def test_the_network_is_given_few_tiles_at_once():
+    counts = []
+
+    def network(tiles):
+        counts.append(len(tiles))
+        return tiles
+
+    picture = np.random.default_rng(0).random((3, 1000, 1), np.float32)
+    np.testing.assert_allclose(in_tiles(picture, 8, network), picture, atol=1e-6)
+    assert max(counts) == tiling.MOST_TILES < sum(counts)
+
+
 @given(length=st.integers(16, 300), overlap=st.integers(1, 15))
 def test_the_shares_of_a_pixel_are_one_in_all(length, overlap):
     axis = tiling.place_tiles(length, 16, overlap)

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+MOST_TILES = 32  # that the network is given at once: a row of pictures up to 12,000 pixels wide
+
 
 class Axis(NamedTuple):
     """Tiles along one axis.
@@ -73,12 +75,13 @@ def map_in_tiles(
     Up to twice the unit a side is padded with mirror images and seen whole; beyond, it is seen in
     tiles of two units that overlap by half a unit at least, of which each pixel is a mean whose
     weights go to 0 smoothly at a tile's end. The network is therefore given four shapes in all.
-    Memory: the picture, two rows of tiles, and what the network needs for as many as it is given.
+    Memory: the picture, two rows of what is made of it, and what the network needs for as many
+    tiles as it is given.
 
     Args:
       picture: [height, width, channels].
       unit: pixels of whose multiples the network takes both sides.
-      network: from [tiles, height, width, channels], a row of tiles, to float [tiles, height,
+      network: from [tiles, height, width, channels], MOST_TILES at most, to float [tiles, height,
         width, channels of the result].
     """
     height, width = picture.shape[:2]
@@ -110,9 +113,13 @@ def _blend_rows(padded, down, across, network):
 
 def _blend_columns(strip, across, network):
     tile = across.weights.shape[1]
-    tiles = np.stack([strip[:, start : start + tile] for start in across.starts])
-    results = network(tiles)
-    blended = np.zeros((*strip.shape[:2], results.shape[-1]), np.float32)
-    for start, weights, result in zip(across.starts, across.weights, results, strict=True):
-        blended[:, start : start + tile] += weights[:, None] * result
+    blended = None
+    for first in range(0, len(across.starts), MOST_TILES):
+        starts = across.starts[first : first + MOST_TILES]
+        results = network(np.stack([strip[:, start : start + tile] for start in starts]))
+        if blended is None:
+            blended = np.zeros((*strip.shape[:2], results.shape[-1]), np.float32)
+        shares = across.weights[first : first + MOST_TILES]
+        for start, weights, result in zip(starts, shares, results, strict=True):
+            blended[:, start : start + tile] += weights[:, None] * result
     return blended
