@@ -121,6 +121,8 @@ class _Outcome:
 
 
 def _check(values):
+    if not values.out or not all(values.inputs):  # of a variable that a script did not set
+        raise ConfigError("an INPUT or --out is empty: write . for this directory")
     check_render_size(values.render_size)
     if not 1 <= values.quality <= 100:
         raise ConfigError(f"--quality {values.quality} must be from 1 to 100")

@@ -226,6 +226,7 @@ def test_results_within_the_folder_are_not_coloured_again(workdir, folder):
     ("words", "said"),
     [
         (["missing.png"], "no file or folder missing.png"),
+        ([""], "is empty"),
         (["*.none"], "no pictures in"),
         (["{folder}", "--render_size=0"], "render_size 0"),
         (["{folder}", "--quality=0"], "--quality 0"),
