@@ -14,10 +14,11 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT, SHIPPED_ENVIRONMENT
-from small_training import assert_same, train, train_with, training_batches
+from small_training import assert_same, fresh_state, train, train_with, training_batches
 
 from jaxcolor import runner
 from jaxcolor.command import errors_as_lines
+from jaxcolor.errors import WorkdirError
 from jaxcolor.settings import CheckpointSettings
 from jaxcolor.training import checkpoints
 from jaxcolor.training.checkpoint_files import find_damage
@@ -164,6 +165,25 @@ def test_a_workdir_made_read_only_is_one_line_and_what_was_saved_stays(tmp_path,
 def test_a_workdir_that_is_deleted_is_one_line(tmp_path):
     line = train_until(delete, tmp_path / "a", log_every=50)
     assert str(tmp_path / "a") in line
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(2, "No such file or directory", "state"),
+        ValueError('NOT_FOUND: Error writing "generator" in OCDBT database at local file "state"'),
+    ],
+)
+def test_a_checkpoint_that_is_removed_while_it_is_written_is_a_plain_line(
+    tmp_path, monkeypatch, error
+):
+    def save(*_, **__):
+        raise error
+
+    with checkpoints.Checkpoints(tmp_path) as found:
+        monkeypatch.setattr(found._manager, "save", save)
+        with pytest.raises(WorkdirError, match=r"written: files have gone meanwhile: was it remov"):
+            found.save(1, fresh_state(), {}, None)
 
 
 def test_checksums_that_cannot_be_written_leave_no_checkpoint(run, tmp_path, monkeypatch):

@@ -328,9 +328,16 @@ class Checkpoints:
             hint = (
                 "remove the damaged one to go on from the one before; " if done != "written" else ""
             )
+            has_gone = done == "written" and _is_of_missing_files(error)
+            reason = "files have gone meanwhile: was it removed?" if has_gone else _reason(error)
             raise WorkdirError(
-                f"checkpoint in {where} could not be {done}: {hint}{_reason(error)}"
+                f"checkpoint in {where} could not be {done}: {hint}{reason}"
             ) from error
+
+
+def _is_of_missing_files(error: Exception) -> bool:
+    """Whether an error of Python's or TensorStore's is that a file is not there."""
+    return isinstance(error, FileNotFoundError) or str(error).startswith("NOT_FOUND: ")
 
 
 def _reason(error: Exception) -> str:
