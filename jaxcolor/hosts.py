@@ -6,9 +6,11 @@ heartbeats tell when one is killed or hangs. A process alone has nothing of this
 """
 
 import contextlib
+import faulthandler
 import itertools
 import json
 import os
+import re
 import secrets
 import socket
 import sys
@@ -32,6 +34,7 @@ GO_ON = "The same command on all hosts goes on from the last checkpoint"
 DIED = f"died or does not answer. {GO_ON}"
 _YEAR = 31_536_000_000  # milliseconds; whether a host still lives is for the heartbeats to say
 _ERROR, _LEFT, _SAID = "jaxcolor/error", "jaxcolor/left/", "jaxcolor/said/"
+_STATUS = re.compile("(UNKNOWN|INTERNAL|UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED): ")
 _rounds = itertools.count()
 _self = secrets.token_hex(4)  # tells this process from another that takes its number
 _last_words = threading.Lock()
@@ -104,6 +107,7 @@ def together(address: Address) -> Iterator[None]:
     if not (address.num_processes > 1 if address.coordinator else _is_in_cluster()):
         yield
         return
+    faulthandler.disable()  # JAX aborts when host 0 has died, and says why above these stacks
     _meet(address)
     is_over = threading.Event()
     for watch in (_watch_for_errors, _watch_for_deaths):
@@ -337,9 +341,15 @@ def _stop_for(host: int, message: str) -> None:
 
 def _failure_together(error: BaseException | None) -> BaseException | None:
     """JAX's own error from which `error` comes, if any, unless it is one of memory."""
-    while error is not None and not isinstance(error, jax.errors.JaxRuntimeError):
+    while error is not None and not _is_of_runtime(error):
         error = error.__cause__
     return None if error is None or is_out_of_memory(error) else error
+
+
+def _is_of_runtime(error: BaseException) -> bool:
+    """Whether JAX's runtime raised an error, some of which it does as a ValueError."""
+    is_status = isinstance(error, ValueError) and _STATUS.match(str(error))
+    return isinstance(error, jax.errors.JaxRuntimeError) or bool(is_status)
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,9 +1,11 @@
 """Runs an experiment in a workdir: starts or resumes, compiles, trains."""
 
+import contextlib
 import functools
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -44,12 +46,23 @@ def run(experiment: Experiment, workdir: str | Path) -> GanState:
     with mirror.opened(workdir, many_hosts=many_hosts) as workdir, own_workdir(workdir):
         settings = experiment.settings.checkpoint
         kept = {name: getattr(settings, name) for name in ("keep_last", "keep_best", "best_by")}
-        try:
+        with _clear_errors(workdir):
             _set_damaged_aside(workdir)
-            with Checkpoints(workdir / "checkpoints", **kept) as checkpoints, hosts.errors_told():
+            with (
+                Checkpoints(workdir / "checkpoints", **kept) as checkpoints,
+                hosts.errors_told(),
+                _clear_errors(workdir),  # so that the others are told the clear one, too
+            ):
                 return _run(experiment, workdir, checkpoints)
-        except OSError as error:
-            raise WorkdirError(f"workdir {workdir}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def _clear_errors(workdir: Path) -> Iterator[None]:
+    """Turns what the disk raises into one line."""
+    try:
+        yield
+    except OSError as error:
+        raise WorkdirError(f"workdir {workdir}: {error.strerror or error}") from error
 
 
 def _set_damaged_aside(workdir: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from conftest import ROOT, SHIPPED_ENVIRONMENT
 from small_training import assert_same, fresh_state, train, train_with, training_batches
 
-from jaxcolor import runner
+from jaxcolor import hosts, runner
 from jaxcolor.command import errors_as_lines
 from jaxcolor.errors import WorkdirError
 from jaxcolor.settings import CheckpointSettings
@@ -184,6 +184,26 @@ def test_a_checkpoint_that_is_removed_while_it_is_written_is_a_plain_line(
         monkeypatch.setattr(found._manager, "save", save)
         with pytest.raises(WorkdirError, match=r"written: files have gone meanwhile: was it remov"):
             found.save(1, fresh_state(), {}, None)
+
+
+def test_other_hosts_are_told_of_a_disk_what_this_one_says(run, tmp_path, monkeypatch):
+    told = []
+
+    @contextlib.contextmanager
+    def errors_told():
+        try:
+            yield
+        except Exception as error:
+            told.append(f"error: {error}\n")
+            raise
+
+    def fail():
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(hosts, "errors_told", errors_told)
+    status, errors = run(tmp_path, open_batches=batches_with(fail, at=2))
+    assert (status, errors) == (1, f"error: workdir {tmp_path}: No space left on device\n")
+    assert told == [errors]
 
 
 def test_checksums_that_cannot_be_written_leave_no_checkpoint(run, tmp_path, monkeypatch):

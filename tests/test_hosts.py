@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 
+import jax
 import pytest
 from conftest import ROOT
 from many_hosts import DEATH, finish, free_port
 
 from jaxcolor import hosts
-from jaxcolor.errors import ConfigError
+from jaxcolor.errors import ConfigError, WorkdirError
 
 
 @pytest.fixture
@@ -128,6 +129,21 @@ def test_hosts_with_workdirs_of_their_own_are_refused(act, tmp_path):
 def test_an_address_that_is_none_is_refused(address, message):
     with pytest.raises(ConfigError, match=message):
         hosts.Address(*address).check()
+
+
+@pytest.mark.parametrize(
+    ("error", "is_lost_host"),
+    [
+        (jax.errors.JaxRuntimeError("UNKNOWN: Gloo AllReduce failed"), True),
+        (ValueError("UNKNOWN: Gloo AllGather failed: Connection reset by peer"), True),
+        (ValueError("UNKNOWN"), False),
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory"), False),
+    ],
+)
+def test_what_jax_raises_where_a_host_is_lost_is_told_from_other_errors(error, is_lost_host):
+    told = WorkdirError("checkpoint could not be written")
+    told.__cause__ = error
+    assert hosts._failure_together(told) is (error if is_lost_host else None)
 
 
 def test_alone_nothing_is_set_up(monkeypatch):
