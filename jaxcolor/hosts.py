@@ -172,6 +172,20 @@ def errors_told() -> Iterator[None]:
         raise told from error
 
 
+def end_all(error: Exception) -> None:
+    """Ends all hosts, this one at once, with an error of this one; alone does nothing.
+
+    For other threads than the main one, which may wait for hosts that wait for this one.
+    """
+    if count() == 1:
+        return
+    try:
+        with errors_told():
+            raise error
+    except Exception as told:
+        _end_with(f"error: {told}")
+
+
 def leave(status: int) -> None:
     """Ends this process with a status at once, unless it is alone.
 
@@ -334,8 +348,12 @@ def _tell(error: BaseException) -> None:
 
 
 def _stop_for(host: int, message: str) -> None:
-    _last_words.acquire()  # for good: one thread speaks, the other waits for the end
-    sys.__stderr__.write(f"error: host {host}: {message}\n")
+    _end_with(f"error: host {host}: {message}")
+
+
+def _end_with(line: str) -> None:
+    _last_words.acquire()  # for good: one thread speaks, the others wait for the end
+    sys.__stderr__.write(f"{line}\n")
     leave(1)
 
 

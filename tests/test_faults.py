@@ -210,11 +210,14 @@ def test_checksums_that_cannot_be_written_leave_no_checkpoint(run, tmp_path, mon
     def write(directory):
         raise OSError(28, "No space left on device")
 
+    ended = []
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints, "write_checksums", write)
+        patch.setattr(hosts, "end_all", ended.append)
         status, errors = run(tmp_path)
     assert (status, errors.count("\n")) == (1, 1), errors
     assert errors.startswith(f"error: checkpoint in {tmp_path}/checkpoints could not be written: ")
+    assert [f"error: {error}\n" for error in ended] == [errors]  # many hosts would hang
     assert "No space left on device" in errors
     assert not [path for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()]
     assert run(tmp_path) == (0, "")

@@ -44,10 +44,20 @@ class _EarliestBest(policies.BestN):
 
 
 class _Manager(ocp.CheckpointManager):
-    """Asks JAX nothing of preemptions: hosts stop at a question by its number, see `stopping`."""
+    """Asks JAX nothing of preemptions: hosts stop at a question by its number, see `stopping`.
+
+    Attributes:
+      writing: makes the context in which its thread waits for what is being written.
+    """
+
+    writing: Callable = contextlib.nullcontext
 
     def reached_preemption(self, step):
         return False
+
+    def _wait_for_checkpointers(self):
+        with self.writing():
+            super()._wait_for_checkpointers()
 
 
 class Checkpoints:
@@ -109,6 +119,7 @@ class Checkpoints:
         )
         with self._clear_errors("opened"):
             self._manager = _Manager(self.directory, options=options)
+        self._manager.writing = self._errors_end_all
 
     def save(
         self,
@@ -315,6 +326,16 @@ class Checkpoints:
         except WorkdirError:
             if kind is None:
                 raise
+
+    @contextlib.contextmanager
+    def _errors_end_all(self) -> Iterator[None]:
+        """A context whose errors end all hosts, which else would wait for one another for ever."""
+        try:
+            with self._clear_errors("written"):
+                yield
+        except WorkdirError as error:
+            hosts.end_all(error)
+            raise
 
     @contextlib.contextmanager
     def _clear_errors(self, done: str, step: int | None = None) -> Iterator[None]:
