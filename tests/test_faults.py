@@ -245,10 +245,11 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path, monkeypatch):
     assert train(tmp_path / "b", every_steps=2).step == 12
 
 
-def test_nothing_but_the_events_of_tensorboard_reads_the_clock():
+def test_nothing_of_a_training_but_the_events_of_tensorboard_reads_the_clock():
     found = [
         str(path.relative_to(ROOT / "jaxcolor"))
         for path in sorted((ROOT / "jaxcolor").rglob("*.py"))
-        if any(word in path.read_text() for word in ("time.time(", "datetime.now", "time_ns("))
+        if path.parent.name != "gui"  # which compares it with that of files
+        and any(word in path.read_text() for word in ("time.time(", "datetime.now", "time_ns("))
     ]
     assert found == ["training/reporting.py"]
