@@ -256,6 +256,16 @@ def test_nothing_is_left_of_a_picture_whose_owner_leaves_meanwhile(
     assert len(list(tmp_path.iterdir())) == 8
 
 
+def test_a_model_is_described(models, pictures, vault, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("untrained") / "run"
+    make_workdir(workdir, pictures, scores=((0, None),))
+    said = Desk(models, vault, 10_000).about("luma")
+    assert said == "<p>Colours grey photographs; 16 pixels; epoch 2; l1 0.4</p>"
+    said = Desk(Models({"x": workdir}), vault, 10_000).about("x")
+    assert "drawings or label maps" in said
+    assert "is untrained" in said
+
+
 def test_sheets_and_curves_of_a_training_are_shown(tmp_path):
     assert "no metrics.jsonl" in curves_html("<x>", tmp_path)
     assert sample_sheets(tmp_path) == []

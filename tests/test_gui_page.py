@@ -265,6 +265,7 @@ def test_a_model_that_cannot_be_loaded_is_refused_in_the_page(page):
     choose(page, "#model", "photos")
     wait(lambda: len(find(page, "#examples img")) == 8)
     assert status(page).startswith("Drop a picture")
+    assert find(page, "#about")[0].text.startswith("Colours grey photographs; 16 pixels")
 
 
 @pytest.mark.slow  # seconds of WebGL without a GPU

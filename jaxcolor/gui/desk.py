@@ -19,12 +19,20 @@ from jaxcolor.data.demo_scenes import draw_pair
 from jaxcolor.errors import DataError, UserError
 from jaxcolor.gui.models import Models
 from jaxcolor.gui.vault import Vault
+from jaxcolor.trained import Trained
 
 EXAMPLES = 8
 PREVIEW = 1600  # longer side of what the page shows; the download has every pixel
 _EXAMPLE_SIDES = (64, 512)
 _SOURCE, _RESULT = "source", "result"
 _BEFORE, _AFTER = "before", "after"
+_COLOURS = {
+    "given": "drawings or label maps, like those that it was trained on",
+    "lines": "line drawings",
+    "luma": "grey photographs",
+    "lab_l": "grey photographs",
+}
+_SCORES = ("l1", "psnr")  # of its validation
 
 
 class Shown(NamedTuple):
@@ -158,6 +166,14 @@ class Desk:
         side = min(max(colorizer.trained.image_size, low), high)
         return _examples(colorizer.takes_grey, side)
 
+    def about(self, model: str) -> str:
+        """HTML on a model: what it colours, how far it was trained, and whether it was at all.
+
+        Raises:
+          UserError: the model cannot be loaded.
+        """
+        return _describe_model(self._models.colorizer(model).trained)
+
     def _read(self, token, name, least_side=1):
         limits = {"max_pixels": self._max_pixels, "least_side": least_side}
         return picture_files.read(self._vault.get(token).path, name=name, **limits)
@@ -220,6 +236,17 @@ def _describe(name, picture, model, seconds, notes):
         *(f'<p class="note">Note: {escape(note)}.</p>' for note in notes),
     ]
     return "".join(lines)
+
+
+def _describe_model(trained: Trained) -> str:
+    demo = trained.condition == "given" and "demo" in trained.config
+    kind = "drawings like the examples" if demo else _COLOURS.get(trained.condition, "pictures")
+    facts = [f"Colours {kind}", f"{trained.image_size} pixels"]
+    if trained.epoch:
+        facts.append(f"epoch {trained.epoch}")
+    facts += [f"{name} {trained.scores[name]:.3g}" for name in _SCORES if name in trained.scores]
+    warnings = "".join(f'<p class="refused">{escape(line)}</p>' for line in trained.warnings)
+    return f"<p>{escape('; '.join(facts))}</p>{warnings}"
 
 
 def _preview(pixels: np.ndarray) -> np.ndarray:

@@ -15,11 +15,15 @@ CSS = """
 #status { min-height: 2rem; font-size: .95rem; overflow-wrap: anywhere; }
 #status p { margin: .15rem 0; }
 #status .note, #status .hint { color: var(--body-text-color-subdued); }
-#status .refused {
+#about { margin: -.5rem 0; min-height: 0; }
+#about p { margin: 0; font-size: .85rem; color: var(--body-text-color-subdued); }
+#status .refused, #about .refused {
   padding: .6rem .8rem; border-radius: 8px; border: 1px solid #e0a29b; color: #8d1f12;
   background: #fdf0ee;
 }
-.dark #status .refused { border-color: #7d3a32; color: #f5b5ac; background: #3a1f1b; }
+.dark #status .refused, .dark #about .refused {
+  border-color: #7d3a32; color: #f5b5ac; background: #3a1f1b;
+}
 #download a {
   display: block; padding: .65rem 1rem; border-radius: 8px; text-align: center; font-weight: 600;
   text-decoration: none; color: var(--button-primary-text-color);

@@ -92,6 +92,7 @@ def _inputs(names):
     parts["model"] = gr.Dropdown(
         names, value=names[0], label="Model", interactive=True, elem_id="model"
     )
+    parts["about"] = gr.HTML(elem_id="about")
     sizes = [("Automatic", 0), *((str(size), size) for size in RENDER_SIZES)]
     parts["render"] = gr.Dropdown(
         sizes, value=0, label="Render size", info=_RENDER, interactive=True, elem_id="render"
@@ -174,18 +175,18 @@ def _show(shown: Shown):
 
 
 def _wire_model(page, models, desk, parts, training):
-    """Lets examples, curves and sheets follow the model."""
+    """Lets examples, curves, sheets and what is said of it follow the model."""
 
     def follow(model: str):
         workdir = models.workdirs[model]
         sheets = [(str(path), caption) for path, caption in sample_sheets(workdir)]
         try:
-            examples = desk.examples(model)
+            examples, about = desk.examples(model), desk.about(model)
         except UserError:  # which whoever chose the model is told by `again`
-            examples = []
-        return examples, curves_html(model, workdir), sheets
+            examples, about = [], ""
+        return examples, about, curves_html(model, workdir), sheets
 
-    outputs = [parts["examples"], *training]
+    outputs = [parts["examples"], parts["about"], *training]
     options = {"concurrency_id": "network", "api_visibility": "private", "show_progress": "hidden"}
     page.load(follow, parts["model"], outputs, **options)
     parts["model"].change(follow, parts["model"], outputs, **options)
