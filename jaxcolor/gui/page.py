@@ -152,7 +152,7 @@ def _wire(page, desk, parts, shown):
     parts["draw"].click(draw, [parts["canvas"], *settings], shown, preprocess=False, **queued)
     parts["examples"].select(choose, settings, shown, **queued)
     for part in settings:
-        part.input(again, settings, shown, **queued)
+        part.change(again, settings, shown, **queued)  # its input event comes twice for a choice
 
     def leave(request: gr.Request):
         desk.leave(request.session_hash)
