@@ -107,13 +107,13 @@ class _Outcome:
         yield from (f"note: {note}" for note in self.notes)
         if self.lost_colour:
             yield (
-                f"note: {self.lost_colour} of the pictures were in colour; the network colours "
+                f"note: pictures that were in colour: {self.lost_colour}; the network colours "
                 "grey ones, so that their own colours were dropped"
             )
         if self.seen_in_parts:
             yield (
-                f"note: {self.seen_in_parts} of the drawings are longer than {2 * image_size} "
-                "pixels, and the network saw them in parts; if the colours are poor, "
+                f"note: drawings longer than {2 * image_size} pixels: {self.seen_in_parts}; the "
+                "network saw them in parts; if the colours are poor, "
                 f"--render_size {image_size} shows it the whole, with softer lines"
             )
         yield f"{count - len(self.bad)} of {count} pictures coloured"

@@ -61,6 +61,8 @@ def export(values: argparse.Namespace) -> dict[str, float]:
       UserError: whatever the user can mend, in one line.
     """
     formats = _choose_formats(values.format)
+    if not values.out:
+        raise ConfigError("--out is empty: write . for this directory")
     out = Path(values.out).expanduser()
     _check_out(out, values.overwrite)
     if "onnx" in formats:

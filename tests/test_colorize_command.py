@@ -187,7 +187,7 @@ def test_the_user_is_told_of_colours_that_are_dropped(workdir, tmp_path, capsys)
     path = tmp_path / "colour.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 9, 3), np.uint8)).save(path)
     assert run(workdir, tmp_path / "out", path) == 0
-    assert "1 of the pictures were in colour" in capsys.readouterr().out
+    assert "pictures that were in colour: 1;" in capsys.readouterr().out
 
 
 def test_the_user_is_told_of_drawings_that_are_seen_in_parts(pictures, tmp_path, capsys):

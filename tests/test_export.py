@@ -132,6 +132,8 @@ def test_nothing_is_overwritten_unasked(workdir, out, tmp_path, capsys):
         assert message in capsys.readouterr().err
     assert command.main([*words, "--format", "pickle"]) == 1
     assert "'pickle' is none of safetensors, stablehlo, onnx" in capsys.readouterr().err
+    assert command.main(["export", str(workdir), "--out", ""]) == 1
+    assert "--out is empty" in capsys.readouterr().err
 
 
 def test_an_export_that_differs_is_not_written(workdir, tmp_path, monkeypatch, capsys):

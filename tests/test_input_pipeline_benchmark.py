@@ -4,12 +4,15 @@ import functools
 import importlib.util
 import json
 import random
+import subprocess
+import sys
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -197,11 +200,21 @@ def test_a_turn_takes_what_is_ahead_and_then_what_is_timed(monkeypatch):
 
 
 def test_own_memory_is_counted():
-    before = loader_probe.held_bytes()
+    """In a process of its own: in this one, other threads free what other tests held."""
+    program = """
+import numpy as np
+from benchmarks import loader_probe
+before = loader_probe.held_bytes()
+held = np.ones(50_000_000, np.uint8)
+print(before, loader_probe.held_bytes() - before)
+"""
+    printed = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    before, more = map(int, printed.split())
     if not before:
         pytest.skip("the system does not tell")
-    held = np.ones(50_000_000, np.uint8)
-    assert loader_probe.held_bytes() - before > 0.8 * held.nbytes
+    assert 40_000_000 < more < 80_000_000
 
 
 def test_memory_grows_where_the_least_of_it_does():
