@@ -15,8 +15,6 @@ from jaxcolor import colorize_command
 from jaxcolor.__main__ import main
 from jaxcolor.colorize import Colorizer, jobs, picture_files
 
-pytestmark = pytest.mark.slow  # the whole of CI has 25 minutes
-
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory, pictures):

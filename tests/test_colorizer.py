@@ -11,8 +11,6 @@ from jaxcolor.colorize import Colorizer, joining
 from jaxcolor.data.conditions import make_condition
 from jaxcolor.errors import ConfigError, DataError, WorkdirError
 
-pytestmark = pytest.mark.slow  # the whole of CI has 25 minutes
-
 SIZE = 16  # of the networks
 
 

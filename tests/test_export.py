@@ -16,8 +16,6 @@ from jaxcolor import exported_programs
 from jaxcolor.errors import ConfigError, WorkdirError
 from jaxcolor.trained import load_trained
 
-pytestmark = pytest.mark.slow  # the whole of CI has 25 minutes
-
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory, pictures):

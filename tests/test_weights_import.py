@@ -18,8 +18,6 @@ from jaxcolor.trained import load_trained
 from jaxcolor.training.checkpoints import Checkpoints
 from jaxcolor.weights_import import make_config, read_networks, write_workdir
 
-pytestmark = pytest.mark.slow  # the whole of CI has 25 minutes
-
 WIDTH = 2
 
 
