@@ -186,6 +186,17 @@ def test_a_checkpoint_that_is_removed_while_it_is_written_is_a_plain_line(
             found.save(1, fresh_state(), {}, None)
 
 
+def test_checkpoints_that_were_removed_are_not_begun_anew_without_a_word(tmp_path):
+    directory = tmp_path / "checkpoints"
+    with checkpoints.Checkpoints(directory) as found:
+        found.save(1, fresh_state(), {}, None)
+        found.wait()
+        shutil.rmtree(directory)
+        with pytest.raises(WorkdirError, match=r"written: files have gone meanwhile: was it remov"):
+            found.save(2, fresh_state(), {}, None)
+    assert not directory.exists()
+
+
 def test_other_hosts_are_told_of_a_disk_what_this_one_says(run, tmp_path, monkeypatch):
     told = []
 

@@ -150,6 +150,8 @@ class Checkpoints:
             metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
         with self._clear_errors("written"):
             self._manager.wait_until_finished()
+            if hosts.is_first() and not self.directory.is_dir():  # Orbax would make it anew
+                raise FileNotFoundError(self.directory)
             if gives_way:
                 self._on_one_host(keep_until_replaced, step)
                 self._manager.reload()
